@@ -1,0 +1,225 @@
+"""Every way deepsweep can refuse or fail, as types with a code.
+
+The root is DeepsweepError. Below it stand two branches that decide what happens next:
+TransientError is tried again with backoff, PermanentError fails the item at once. A leaf is one
+cause; its `code` is what tables, JSON and the API carry, and its message is a sentence a person
+can act on.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DeepsweepError(Exception):
+    """Root of all errors of this project. `str(error)` is a sentence for a person."""
+
+    #: Stable identifier of the cause, lower_snake_case.
+    code: ClassVar[str] = "internal_error"
+    #: Whether trying again can help.
+    transient: ClassVar[bool] = False
+
+
+class TransientError(DeepsweepError):
+    """The surroundings failed, not the item: try again later."""
+
+    code = "transient_error"
+    transient = True
+
+
+class PermanentError(DeepsweepError):
+    """Trying again gives the same: the item fails with this code."""
+
+    code = "permanent_error"
+
+
+# --- storage -----------------------------------------------------------------------------------
+
+
+class StorageUnavailable(TransientError):
+    """The storage answered with a server error or dropped the connection."""
+
+    code = "storage_unavailable"
+
+
+class StorageTimeout(TransientError):
+    """The storage did not answer in time."""
+
+    code = "storage_timeout"
+
+
+class ObjectChanged(TransientError):
+    """The object was replaced while it was being read."""
+
+    code = "object_changed"
+
+
+class ObjectMissing(PermanentError):
+    """There is no such file or key."""
+
+    code = "object_missing"
+
+
+class BucketMissing(PermanentError):
+    """There is no such bucket."""
+
+    code = "bucket_missing"
+
+
+class AccessDenied(PermanentError):
+    """The file, directory, key or bucket may not be read."""
+
+    code = "access_denied"
+
+
+class UnsupportedSource(PermanentError):
+    """The URI has a scheme or a form that deepsweep does not read."""
+
+    code = "unsupported_source"
+
+
+class SourceNotAllowed(PermanentError):
+    """The URI lies outside the prefixes that this caller may read."""
+
+    code = "source_not_allowed"
+
+
+# --- media -------------------------------------------------------------------------------------
+
+
+class MediaError(PermanentError):
+    """The bytes cannot be turned into frames."""
+
+    code = "undecodable"
+
+
+class EmptyFile(MediaError):
+    """The object has no bytes."""
+
+    code = "empty_file"
+
+
+class UnsupportedMedia(MediaError):
+    """The bytes are not an image or a video of a kind that deepsweep reads."""
+
+    code = "unsupported_media"
+
+
+class Undecodable(MediaError):
+    """The decoder gave up on the bytes."""
+
+    code = "undecodable"
+
+
+class Truncated(MediaError):
+    """The file ends before its picture does."""
+
+    code = "truncated"
+
+
+class NoFrames(MediaError):
+    """The container is readable and holds no picture."""
+
+    code = "no_frames"
+
+
+class TooManyPixels(MediaError):
+    """The header announces a picture beyond the pixel limit; nothing was allocated for it."""
+
+    code = "too_many_pixels"
+
+
+class FileTooLarge(MediaError):
+    """The object is larger than the byte limit."""
+
+    code = "file_too_large"
+
+
+class HostileMedia(MediaError):
+    """The file refers to other files or addresses, or is built to exhaust a decoder."""
+
+    code = "hostile_media"
+
+
+class DecoderCrashed(MediaError):
+    """The helper process that decoded the file died; only this item fails."""
+
+    code = "decoder_crashed"
+
+
+class DecoderTimeout(MediaError):
+    """Decoding took longer than its limit and was stopped."""
+
+    code = "decoder_timeout"
+
+
+class CrashedWorker(PermanentError):
+    """The item took a worker down with it three times and is kept apart."""
+
+    code = "crashed_worker"
+
+
+# --- models ------------------------------------------------------------------------------------
+
+
+class ModelMissing(PermanentError):
+    """No model version of that name and number is known."""
+
+    code = "model_missing"
+
+
+class ModelCorrupt(PermanentError):
+    """A model's bytes or card do not match what was registered."""
+
+    code = "model_corrupt"
+
+
+class PickleRefused(PermanentError):
+    """The weights are a pickle, which can run code when loaded; only safetensors are read."""
+
+    code = "pickle_refused"
+
+
+class UnknownArchitecture(PermanentError):
+    """No architecture of that name is registered."""
+
+    code = "unknown_architecture"
+
+
+# --- requests and services ---------------------------------------------------------------------
+
+
+class UsageError(PermanentError):
+    """The caller asked for something that cannot be done as asked."""
+
+    code = "usage"
+
+
+class BadSamplingPlan(UsageError):
+    """The text is not a sampling plan."""
+
+    code = "bad_sampling_plan"
+
+
+class NotFound(PermanentError):
+    """No row of that identifier."""
+
+    code = "not_found"
+
+
+class DatabaseUnavailable(TransientError):
+    """PostgreSQL cannot be reached."""
+
+    code = "database_unavailable"
+
+
+class QueueUnavailable(TransientError):
+    """Redis cannot be reached."""
+
+    code = "queue_unavailable"
+
+
+class OutOfMemory(TransientError):
+    """The machine or its GPU had no memory for the smallest batch."""
+
+    code = "out_of_memory"

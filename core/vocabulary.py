@@ -1,0 +1,147 @@
+"""The words of deepsweep, spelled the same in code, tables, API and documents.
+
+Nothing here does any work: enumerations, and the sampling plan that a scan is asked for.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from core.errors import BadSamplingPlan
+
+
+class Verdict(enum.StrEnum):
+    """What an item, a track or a face is judged to be. Fake is the positive class."""
+
+    #: The score reaches the threshold that was set at a stated false-positive rate.
+    FAKE = "fake"
+    #: The score stays under the lower threshold.
+    REAL = "real"
+    #: The score lies in the abstaining band: a person should look.
+    UNCERTAIN = "uncertain"
+    #: No usable face was found. Never to be read as `real`.
+    NO_FACE = "no_face"
+
+
+class ItemStatus(enum.StrEnum):
+    """Where one media object of a scan stands."""
+
+    #: Waiting for a worker.
+    QUEUED = "queued"
+    #: A worker holds a lease on it.
+    LEASED = "leased"
+    #: It has a verdict.
+    DONE = "done"
+    #: It has an error code and a sentence, and no verdict.
+    FAILED = "failed"
+    #: Its scan was cancelled before a worker took it.
+    CANCELLED = "cancelled"
+
+
+class ScanState(enum.StrEnum):
+    """Where one request for a scan stands."""
+
+    #: Its sources are still being listed.
+    EXPANDING = "expanding"
+    #: Every item is known; some have no result yet.
+    RUNNING = "running"
+    #: Every item has a result.
+    FINISHED = "finished"
+    #: A person stopped it.
+    CANCELLED = "cancelled"
+
+
+class Priority(enum.StrEnum):
+    """Which queue an item waits in."""
+
+    #: Somebody is watching: overtakes bulk work.
+    INTERACTIVE = "interactive"
+    #: Everything else.
+    BULK = "bulk"
+
+
+class MediaKind(enum.StrEnum):
+    """How an item is sampled."""
+
+    #: One frame.
+    IMAGE = "image"
+    #: Several frames with times: a video file or an animated image.
+    VIDEO = "video"
+
+
+class PlanKind(enum.StrEnum):
+    """How frames are chosen from a video."""
+
+    #: N frames at the middles of N equal parts of the duration.
+    UNIFORM = "uniform"
+    #: One frame each so many seconds, from the start (Salpekar: every 2 s).
+    EVERY = "every"
+    #: N frames drawn without replacement with a seed (Che & Ingham: 5).
+    RANDOM = "random"
+    #: N keyframes spread evenly: the cheapest to decode.
+    KEYFRAMES = "keyframes"
+
+
+#: No plan takes more frames of one item than this, so that one item cannot starve the others.
+MAX_FRAMES_PER_ITEM = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingPlan:
+    """Which frames of a video are looked at.
+
+    The text forms are `uniform:N`, `every:SECONDS`, `random:N[:SEED]` and `keyframes:N`;
+    `str(plan)` gives the canonical text back, which is what tables and reports carry.
+    """
+
+    kind: PlanKind
+    #: Number of frames; None for `every`.
+    count: int | None = None
+    #: Seconds between frames; only for `every`.
+    period_s: float | None = None
+    #: Seed of the draw; only for `random`.
+    seed: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> SamplingPlan:
+        """Read a plan from its text form. Raises BadSamplingPlan with a sentence."""
+        word, _, argument = text.strip().partition(":")
+        try:
+            kind = PlanKind(word)
+            if kind is PlanKind.EVERY:
+                return cls(kind=kind, period_s=_period(argument))
+            count_text, _, seed_text = argument.partition(":")
+            if seed_text and kind is not PlanKind.RANDOM:
+                raise ValueError(f"{kind} takes no seed")
+            return cls(kind=kind, count=_count(count_text), seed=int(seed_text or 0))
+        except ValueError as error:
+            raise BadSamplingPlan(
+                f"{text!r} is not a sampling plan ({error}); use uniform:16, every:2, "
+                "random:5, random:5:7 (with a seed) or keyframes:8."
+            ) from error
+
+    def __str__(self) -> str:
+        if self.kind is PlanKind.EVERY:
+            return f"{self.kind}:{self.period_s:g}"
+        if self.kind is PlanKind.RANDOM and self.seed:
+            return f"{self.kind}:{self.count}:{self.seed}"
+        return f"{self.kind}:{self.count}"
+
+
+def _period(text: str) -> float:
+    period = float(text)
+    if not 0.001 <= period <= 86_400:
+        raise ValueError("the period lies between 0.001 and 86,400 seconds")
+    return period
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= MAX_FRAMES_PER_ITEM:
+        raise ValueError(f"the number of frames lies between 1 and {MAX_FRAMES_PER_ITEM}")
+    return count
+
+
+#: The plan a scan uses when none is named.
+DEFAULT_PLAN = SamplingPlan(kind=PlanKind.UNIFORM, count=16)

@@ -1,0 +1,156 @@
+"""The model's card: everything that must travel with the weights, and nobody retypes.
+
+`card.json` beside `model.safetensors` is this structure in JSON. Serving reads input size, crop
+margin, normalisation, calibration, aggregation and thresholds from here and from nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Input(_Part):
+    """What the network is given: an RGB crop, square, float32, NCHW."""
+
+    #: Side of the square crop, pixels.
+    size_px: int = Field(ge=16, le=1024)
+    #: Added to each side of the face box before squaring, as a share of the box's longer side.
+    crop_margin: float = Field(ge=0.0, le=2.0)
+    #: Subtracted per channel from values in 0..1.
+    mean: tuple[float, float, float]
+    #: Divided by per channel afterwards.
+    std: tuple[float, float, float]
+
+
+class Platt(_Part):
+    """Logistic calibration of a logit z: probability = sigmoid(slope * z + offset) (Platt 1999)."""
+
+    slope: float = Field(gt=0)
+    offset: float
+
+
+class Calibration(_Part):
+    """One map for each kind of evidence, because their logits spread differently."""
+
+    #: A face of a still picture.
+    image: Platt
+    #: A face in one frame of a video.
+    frame: Platt
+    #: A track, after aggregation over its frames.
+    track: Platt
+
+
+class Aggregation(_Part):
+    """How the logits of one track's frames become the track's logit."""
+
+    #: Name in `detector.verdict.RULES`.
+    rule: str
+    #: The rule's single parameter (quantile, share, ...); ignored by rules that have none.
+    parameter: float = 0.0
+
+
+class Thresholds(_Part):
+    """Operating point of one medium. Between the two lies `uncertain`."""
+
+    #: Scores from here up are `fake`.
+    fake_from: Probability
+    #: Scores below this are `real`.
+    real_below: Probability
+    #: Share of real media that reached `fake_from` when it was set.
+    false_positive_rate: Probability
+    #: Upper end of its 95% confidence interval.
+    false_positive_rate_upper: Probability
+    #: How many real media it was set on.
+    real_media: int = Field(ge=0)
+
+
+class Operating(_Part):
+    """Thresholds per medium."""
+
+    image: Thresholds
+    video: Thresholds
+
+
+class DataSource(_Part):
+    """A source that the weights were trained on, and its terms."""
+
+    source: str
+    licence: str
+    real: int = Field(ge=0)
+    fake: int = Field(ge=0)
+
+
+class Training(_Part):
+    """How to make the same weights again."""
+
+    recipe: str
+    snapshot: str
+    snapshot_sha256: str
+    seed: int
+    code_version: str
+    machine: str
+    hours: float = Field(ge=0)
+    steps: int = Field(ge=0)
+    data: tuple[DataSource, ...]
+
+
+class Figure(_Part):
+    """One measured number with its 95% bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Evaluation(_Part):
+    """Figures on one evaluation set, or on one source of it."""
+
+    #: Name of the set, e.g. `dev`.
+    on: str
+    #: `image` or `video`.
+    medium: Literal["image", "video"]
+    #: All, or the name of one source.
+    source: str
+    real: int = Field(ge=0)
+    fake: int = Field(ge=0)
+    #: Media of this set without a usable face; they are not in the figures.
+    no_face: int = Field(default=0, ge=0)
+    #: auc, accuracy, recall_at_fpr_1, recall_at_fpr_5, log_loss, calibration_error, ...
+    figures: dict[str, Figure]
+
+
+class Card(_Part):
+    """The whole card. `name@version` is how verdicts name the model."""
+
+    format: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    version: int = Field(ge=1)
+    #: Name in `detector.architectures`.
+    architecture: str
+    #: Keyword arguments of the architecture's builder.
+    options: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    parameters: int = Field(ge=1)
+    input: Input
+    calibration: Calibration
+    aggregation: Aggregation
+    operating: Operating
+    training: Training
+    evaluations: tuple[Evaluation, ...] = ()
+    #: Sentences: what this model cannot tell.
+    limits: tuple[str, ...] = ()
+    #: Terms under which the training data stand.
+    terms: str = ""
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def reference(self) -> str:
+        """`name@version`, as verdicts carry it."""
+        return f"{self.name}@{self.version}"
