@@ -1,13 +1,31 @@
-"""Faces: found by MTCNN on a reduced frame, cropped from the full one."""
+"""Faces: found by MTCNN on a reduced frame, cropped from the full one.
+
+The only module that imports facenet-pytorch (Zhang et al., "Joint Face Detection and Alignment
+using Multi-task Cascaded Convolutional Networks", 2016), and the only one that cuts crops:
+training and serving both come here.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from facenet_pytorch import MTCNN
+
+from detector.frames import Pixels
 
 Points = npt.NDArray[np.float32]
+
+#: P-Net's receptive field: the smallest face that MTCNN can see, in pixels of the reduced frame.
+PNET_CELL_PX = 12
+#: Faces smaller than this in the reduced frame are mostly false alarms and cost most of the time:
+#: the work of P-Net grows with (12 / this)^2.
+SMALLEST_REDUCED_PX = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,3 +38,162 @@ class Face:
     landmarks: Points
     #: MTCNN's probability that this is a face, 0..1.
     confidence: float
+
+    @property
+    def side_px(self) -> float:
+        """The shorter side of the box."""
+        x1, y1, x2, y2 = self.box
+        return min(x2 - x1, y2 - y1)
+
+
+class FaceFinder:
+    """MTCNN over batches of frames of any sizes. Not thread safe; one per device."""
+
+    def __init__(
+        self,
+        *,
+        device: str | torch.device = "cpu",
+        min_face_px: int = 32,
+        min_confidence: float = 0.95,
+        detect_side_px: int = 640,
+    ) -> None:
+        self._min_face_px = min_face_px
+        self._min_confidence = min_confidence
+        self._detect_side_px = detect_side_px
+        # Weights come inside the package; nothing is downloaded.
+        self._mtcnn = MTCNN(keep_all=True, device=torch.device(device), select_largest=False).eval()
+
+    def find(self, images: Sequence[Pixels]) -> list[tuple[Face, ...]]:
+        """All usable faces of each frame, most confident first; same length and order as given.
+
+        `images` are RGB, uint8, (height, width, 3), each of its own size. A frame without a usable
+        face gives an empty tuple.
+        """
+        found: list[tuple[Face, ...]] = [()] * len(images)
+        for indices in self._by_size(images).values():
+            for index, faces in zip(indices, self._find_equal(images, indices), strict=True):
+                found[index] = faces
+        return found
+
+    def _by_size(self, images: Sequence[Pixels]) -> dict[tuple[int, int], list[int]]:
+        """MTCNN takes a batch of one size, and none smaller than its own cell."""
+        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for index, image in enumerate(images):
+            height, width = image.shape[:2]
+            if min(height, width) >= self._min_face_px:
+                groups[height, width].append(index)
+        return groups
+
+    def _find_equal(
+        self, images: Sequence[Pixels], indices: Sequence[int]
+    ) -> list[tuple[Face, ...]]:
+        height, width = images[indices[0]].shape[:2]
+        scale = min(1.0, self._detect_side_px / max(height, width))
+        self._mtcnn.min_face_size = max(self._min_face_px * scale, SMALLEST_REDUCED_PX)
+        reduced = [_reduce(images[index], scale) for index in indices]
+        if min(reduced[0].shape[:2]) < self._mtcnn.min_face_size:
+            return [()] * len(indices)
+        boxes, confidences, landmarks = self._mtcnn.detect(np.stack(reduced), landmarks=True)
+        # Scales of the two axes differ by rounding; a box must land on the same pixels.
+        back = np.array(
+            [width / reduced[0].shape[1], height / reduced[0].shape[0]], dtype=np.float32
+        )
+        return [
+            self._usable(boxes[i], confidences[i], landmarks[i], back) for i in range(len(indices))
+        ]
+
+    def _usable(
+        self, boxes: object, confidences: object, landmarks: object, back: Points
+    ) -> tuple[Face, ...]:
+        if boxes is None:
+            return ()
+        corners = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2) * back
+        points = np.asarray(landmarks, dtype=np.float32) * back
+        faces = [
+            Face(
+                box=(float(box[0, 0]), float(box[0, 1]), float(box[1, 0]), float(box[1, 1])),
+                landmarks=point,
+                confidence=float(confidence),
+            )
+            for box, confidence, point in zip(
+                corners, np.asarray(confidences, dtype=np.float64), points, strict=True
+            )
+        ]
+        faces.sort(key=lambda face: -face.confidence)
+        return tuple(
+            face
+            for face in faces
+            if face.confidence >= self._min_confidence and face.side_px >= self._min_face_px
+        )
+
+
+def _reduce(image: Pixels, scale: float) -> Pixels:
+    if scale == 1.0:
+        return image
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+
+
+# --- crops -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square:
+    """The part of a frame that a crop shows, whole pixels; may reach over the frame's edge."""
+
+    left: int
+    top: int
+    side: int
+
+
+def square(box: tuple[float, float, float, float], margin: float) -> Square:
+    """The square around a face box: its longer side, widened by `margin` of it on each side."""
+    x1, y1, x2, y2 = box
+    side = max(1, round(max(x2 - x1, y2 - y1) * (1 + 2 * margin)))
+    return Square(
+        left=round((x1 + x2) / 2 - side / 2), top=round((y1 + y2) / 2 - side / 2), side=side
+    )
+
+
+def crop(
+    image: Pixels, box: tuple[float, float, float, float], margin: float, size_px: int
+) -> Pixels:
+    """The face with its margin at a fixed size: RGB uint8 (size_px, size_px, 3).
+
+    Cut from the full frame; where the square reaches over the edge, the edge pixels are repeated.
+    Reduced by area averaging, enlarged bilinearly, so that neither aliasing nor ringing is added.
+    """
+    cut = _cut(image, square(box, margin))
+    method = cv2.INTER_AREA if cut.shape[0] > size_px else cv2.INTER_LINEAR
+    resized = cv2.resize(cut, (size_px, size_px), interpolation=method)
+    return np.ascontiguousarray(resized, dtype=np.uint8)
+
+
+def crop_transform(
+    box: tuple[float, float, float, float], margin: float, size_px: int
+) -> npt.NDArray[np.float64]:
+    """The 2x3 affine map from frame pixels to pixels of `crop`'s picture."""
+    area = square(box, margin)
+    scale = size_px / area.side
+    # Pixel centres: (x + 0.5) * scale - 0.5, as cv2.resize samples them.
+    shift = 0.5 * scale - 0.5
+    return np.array(
+        [[scale, 0.0, shift - area.left * scale], [0.0, scale, shift - area.top * scale]]
+    )
+
+
+def _cut(image: Pixels, area: Square) -> Pixels:
+    height, width = image.shape[:2]
+    left, top = max(0, area.left), max(0, area.top)
+    right, bottom = min(width, area.left + area.side), min(height, area.top + area.side)
+    if left >= right or top >= bottom:
+        raise ValueError(f"the square {area} lies outside a frame of {width}x{height}")
+    inside = image[top:bottom, left:right]
+    before = (top - area.top, left - area.left)
+    after = (area.top + area.side - bottom, area.left + area.side - right)
+    if not any(before + after):
+        return inside
+    return cv2.copyMakeBorder(
+        inside, before[0], after[0], before[1], after[1], cv2.BORDER_REPLICATE
+    ).astype(np.uint8, copy=False)
