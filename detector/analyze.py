@@ -1,0 +1,233 @@
+"""Many items to judgements: the steps in reading order.
+
+    sources -> decode (threads, each with a decoder helper) -> frames of many items
+            -> one detection batch -> crops -> one classification batch -> tracks -> judgements
+
+Frames of different items share batches, because one item rarely fills one. Queues between the
+stages are bounded, so memory does not grow with the number of items, and an item that fails to
+decode fails alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from core.errors import DeepsweepError
+from detector.decode import Broken, Decoded, Ended, Event, Opened
+from detector.faces import Face, FaceFinder, crop
+from detector.frames import Frame, Pixels
+from detector.media import MediaInfo
+from detector.score import Scorer
+from detector.tracks import Tracker
+from detector.verdict import Judgement, RawFrame, judge
+
+T = TypeVar("T")
+
+#: Detection goes ahead when the frames that wait for it hold this many bytes, full batch or not:
+#: sixteen frames of a large photo would not fit beside each other.
+MAX_WAITING_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Milliseconds spent on one item; shared batches are divided by frames and by faces."""
+
+    fetch: float = 0.0
+    decode: float = 0.0
+    detect: float = 0.0
+    score: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysis:
+    """A judged item."""
+
+    key: Hashable
+    info: MediaInfo
+    judgement: Judgement
+    timings_ms: Timings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """An item that could not be judged."""
+
+    key: Hashable
+    error: DeepsweepError
+    timings_ms: Timings
+
+
+@dataclass(kw_only=True)
+class _Pending:
+    """An item on its way: what is known so far."""
+
+    info: MediaInfo
+    tracker: Tracker = field(default_factory=Tracker)
+    frames: list[_PendingFrame] = field(default_factory=list)
+    #: Frames that wait for detection plus faces that wait for their logit.
+    waiting: int = 0
+    ended: Ended | None = None
+    error: DeepsweepError | None = None
+    detect_s: float = 0.0
+    score_s: float = 0.0
+
+
+@dataclass(kw_only=True)
+class _PendingFrame:
+    index: int
+    pts_s: float
+    faces: tuple[Face, ...]
+    tracks: tuple[int, ...]
+    logits: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PendingCrop:
+    key: Hashable
+    frame: _PendingFrame
+    position: int
+    pixels: Pixels
+
+
+class Analyzer:
+    """Holds the batches between the stages. Single-threaded; decoding runs beside it."""
+
+    def __init__(
+        self, finder: FaceFinder, scorer: Scorer, *, frame_batch: int, face_batch: int
+    ) -> None:
+        self._finder = finder
+        self._scorer = scorer
+        self._frame_batch = frame_batch
+        self._face_batch = face_batch
+        self._items: dict[Hashable, _Pending] = {}
+        self._frames: list[tuple[Hashable, Frame]] = []
+        self._crops: list[_PendingCrop] = []
+
+    def run(self, events: Iterable[Event | None]) -> Iterator[Analysis | Failure]:
+        """Judge what the decoders deliver; each item once, in the order they become complete.
+
+        None among the events says that no decoder has anything at hand: half-full batches go
+        ahead then, so that a lone item is not kept waiting for company.
+        """
+        for event in events:
+            yield from self._take(event)
+            if event is None or self._frames_are_enough():
+                self._detect()
+            if event is None or len(self._crops) >= self._face_batch:
+                self._score()
+            yield from self._complete()
+        self._detect()
+        self._score()
+        yield from self._complete()
+
+    def _take(self, event: Event | None) -> Iterator[Failure]:
+        match event:
+            case Opened():
+                self._items[event.key] = _Pending(info=event.info)
+            case Decoded():
+                self._items[event.key].waiting += 1
+                self._frames.append((event.key, event.frame))
+            case Ended():
+                self._items[event.key].ended = event
+            case Broken():
+                self._drop(event.key)
+                timings = Timings(fetch=event.fetch_s * 1e3, decode=event.decode_s * 1e3)
+                yield Failure(key=event.key, error=event.error, timings_ms=timings)
+
+    def _frames_are_enough(self) -> bool:
+        waiting_bytes = sum(frame.image.nbytes for _, frame in self._frames)
+        return len(self._frames) >= self._frame_batch or waiting_bytes >= MAX_WAITING_BYTES
+
+    def _drop(self, key: Hashable) -> None:
+        """Forget what a failed item has left in the batches."""
+        self._items.pop(key, None)
+        self._frames = [(other, frame) for other, frame in self._frames if other != key]
+        self._crops = [pending for pending in self._crops if pending.key != key]
+
+    def _detect(self) -> None:
+        for batch in _batches(self._frames, self._frame_batch):
+            started = time.perf_counter()
+            found = self._finder.find([frame.image for _, frame in batch])
+            share_s = (time.perf_counter() - started) / len(batch)
+            for (key, frame), faces in zip(batch, found, strict=True):
+                self._keep_faces(key, frame, faces, share_s)
+        self._frames = []
+
+    def _keep_faces(
+        self, key: Hashable, frame: Frame, faces: tuple[Face, ...], share_s: float
+    ) -> None:
+        """Cut the crops and let go of the frame: full frames are what memory is short of."""
+        item = self._items[key]
+        item.detect_s += share_s
+        kept = _PendingFrame(
+            index=frame.index,
+            pts_s=frame.pts_s,
+            faces=faces,
+            tracks=item.tracker.add(frame.image, faces),
+            logits=[float("nan")] * len(faces),
+        )
+        item.frames.append(kept)
+        item.waiting += len(faces) - 1
+        spec = self._scorer.card.input
+        self._crops += [
+            _PendingCrop(
+                key=key,
+                frame=kept,
+                position=position,
+                pixels=crop(frame.image, face.box, spec.crop_margin, spec.size_px),
+            )
+            for position, face in enumerate(faces)
+        ]
+
+    def _score(self) -> None:
+        for batch in _batches(self._crops, self._face_batch):
+            started = time.perf_counter()
+            logits = self._scorer.score(np.stack([pending.pixels for pending in batch]))
+            share_s = (time.perf_counter() - started) / len(batch)
+            for pending, logit in zip(batch, logits, strict=True):
+                pending.frame.logits[pending.position] = float(logit)
+                item = self._items[pending.key]
+                item.waiting -= 1
+                item.score_s += share_s
+        self._crops = []
+
+    def _complete(self) -> Iterator[Analysis]:
+        ready = [key for key, item in self._items.items() if item.ended and not item.waiting]
+        for key in ready:
+            yield self._finish(key, self._items.pop(key))
+
+    def _finish(self, key: Hashable, item: _Pending) -> Analysis:
+        if item.ended is None:
+            raise AssertionError("only an item whose last frame has come is finished")
+        frames = [_raw(frame) for frame in sorted(item.frames, key=lambda frame: frame.index)]
+        return Analysis(
+            key=key,
+            info=item.info,
+            judgement=judge(item.info.kind, frames, self._scorer.card),
+            timings_ms=Timings(
+                fetch=item.ended.fetch_s * 1e3,
+                decode=item.ended.decode_s * 1e3,
+                detect=item.detect_s * 1e3,
+                score=item.score_s * 1e3,
+            ),
+        )
+
+
+def _raw(frame: _PendingFrame) -> RawFrame:
+    return RawFrame(
+        index=frame.index,
+        pts_s=frame.pts_s,
+        faces=frame.faces,
+        logits=tuple(frame.logits),
+        tracks=frame.tracks,
+    )
+
+
+def _batches(waiting: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(waiting), size):
+        yield waiting[start : start + size]

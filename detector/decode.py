@@ -1,0 +1,217 @@
+"""Decoding ahead of the model: threads that drive decoder helpers and hand over events.
+
+Each thread takes the next source, has a helper process decode it, and puts what comes out on one
+bounded queue; full frames are large, so the queue is short and the threads wait when the model is
+the slower one.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Hashable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from core.errors import DeepsweepError
+from core.vocabulary import SamplingPlan
+from detector.frames import Frame
+from detector.isolation import DecodePool
+from detector.media import Limits, MediaInfo
+
+#: How long the model waits for more frames before it goes ahead with a batch that is not full.
+LINGER_S = 0.05
+
+
+class Source(Protocol):
+    """One item's bytes."""
+
+    @property
+    def key(self) -> Hashable:
+        """What the events of this item are known by."""
+
+    def open(self) -> AbstractContextManager[BinaryIO | None]:
+        """The bytes for as long as they are decoded, or None when there is nothing to decode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The header has been read."""
+
+    key: Hashable
+    info: MediaInfo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """One sampled frame, in time order within its item."""
+
+    key: Hashable
+    frame: Frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The last frame of the item has come."""
+
+    key: Hashable
+    fetch_s: float
+    decode_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """The item could not be fetched or decoded; frames that came before are void."""
+
+    key: Hashable
+    error: DeepsweepError
+    fetch_s: float
+    decode_s: float
+
+
+Event = Opened | Decoded | Ended | Broken
+
+
+def decode_ahead(
+    sources: Iterator[Source],
+    pool: DecodePool,
+    *,
+    plan: SamplingPlan,
+    limits: Limits,
+    workers: int,
+) -> Iterator[Event | None]:
+    """The events of all sources, mixed; None when nothing has come for a moment.
+
+    Every source taken gives either Ended or Broken, or nothing when its `open` gave None.
+    """
+    ahead = _Ahead(sources, pool, plan, limits, slots=2 * workers)
+    threads = [
+        threading.Thread(target=ahead.work, name=f"decode-{number}", daemon=True)
+        for number in range(workers)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield from ahead.events(len(threads))
+    finally:
+        ahead.stop(threads)
+
+
+@dataclass(frozen=True)
+class _Done:
+    """A thread has no more sources; `error` is a fault of the program, not of an item."""
+
+    error: BaseException | None = None
+
+
+class _Ahead:
+    def __init__(
+        self,
+        sources: Iterator[Source],
+        pool: DecodePool,
+        plan: SamplingPlan,
+        limits: Limits,
+        slots: int,
+    ) -> None:
+        self._sources = sources
+        self._pool = pool
+        self._plan = plan
+        self._limits = limits
+        self._next = threading.Lock()
+        self._stopped = threading.Event()
+        self._queue: queue.Queue[Event | _Done] = queue.Queue(maxsize=slots)
+
+    def events(self, threads: int) -> Iterator[Event | None]:
+        while threads:
+            try:
+                event = self._queue.get(timeout=LINGER_S)
+            except queue.Empty:
+                yield None
+                event = self._queue.get()
+            if not isinstance(event, _Done):
+                yield event
+                continue
+            threads -= 1
+            if event.error is not None:
+                raise event.error
+
+    def stop(self, threads: list[threading.Thread]) -> None:
+        """Let threads that wait for a free slot go, and see them out."""
+        self._stopped.set()
+        while any(thread.is_alive() for thread in threads):
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def work(self) -> None:
+        try:
+            while not self._stopped.is_set() and (source := self._take()) is not None:
+                self._decode(source)
+            self._queue.put(_Done())
+        except BaseException as error:  # noqa: BLE001  a thread's border: the consumer raises it
+            self._queue.put(_Done(error))
+
+    def _take(self) -> Source | None:
+        with self._next:
+            return next(self._sources, None)
+
+    def _decode(self, source: Source) -> None:
+        started = time.perf_counter()
+        reader: _TimedReader | None = None
+        try:
+            with source.open() as file:
+                if file is None:
+                    return
+                opened_s = time.perf_counter() - started
+                reader = _TimedReader(file, opened_s)
+                self._forward(source.key, reader)
+        except DeepsweepError as error:
+            fetch_s, decode_s = _split(started, reader)
+            self._queue.put(Broken(key=source.key, error=error, fetch_s=fetch_s, decode_s=decode_s))
+            return
+        fetch_s, decode_s = _split(started, reader)
+        self._queue.put(Ended(key=source.key, fetch_s=fetch_s, decode_s=decode_s))
+
+    def _forward(self, key: Hashable, reader: _TimedReader) -> None:
+        for part in self._pool.decode(reader, self._plan, self._limits):
+            waited = time.perf_counter()
+            if isinstance(part, MediaInfo):
+                self._queue.put(Opened(key=key, info=part))
+            else:
+                self._queue.put(Decoded(key=key, frame=part))
+            reader.waited_s += time.perf_counter() - waited
+            if self._stopped.is_set():
+                return
+
+
+def _split(started: float, reader: _TimedReader | None) -> tuple[float, float]:
+    """Seconds of reading, and seconds of everything else but waiting for the model."""
+    total = time.perf_counter() - started
+    if reader is None:
+        return total, 0.0
+    return reader.read_s, max(0.0, total - reader.read_s - reader.waited_s)
+
+
+class _TimedReader:
+    """Reads through to the object's file and knows how long that took."""
+
+    def __init__(self, file: BinaryIO, opened_s: float) -> None:
+        self._file = file
+        self.read_s = opened_s
+        self.waited_s = 0.0
+
+    def read(self, size: int = -1, /) -> bytes:
+        started = time.perf_counter()
+        try:
+            return self._file.read(size)
+        finally:
+            self.read_s += time.perf_counter() - started
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
