@@ -213,6 +213,24 @@ class DatabaseUnavailable(TransientError):
     code = "database_unavailable"
 
 
+class DatabaseBusy(TransientError):
+    """PostgreSQL gave up on a statement: a lock, a time limit, a deadlock, or no free connection."""
+
+    code = "database_busy"
+
+
+class DatabaseOutdated(PermanentError):
+    """The database's tables are not those of this version of deepsweep."""
+
+    code = "database_outdated"
+
+
+class IdempotencyConflict(UsageError):
+    """The same idempotency key came with another request before."""
+
+    code = "idempotency_conflict"
+
+
 class QueueUnavailable(TransientError):
     """Redis cannot be reached."""
 

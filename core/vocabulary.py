@@ -83,6 +83,136 @@ class PlanKind(enum.StrEnum):
     KEYFRAMES = "keyframes"
 
 
+class VerdictRole(enum.StrEnum):
+    """Why a model version judged an item."""
+
+    #: It is the model of the scan: this is the item's verdict.
+    SCAN = "scan"
+    #: A challenger looked along; the item's verdict is not touched.
+    SHADOW = "shadow"
+    #: Kept crops were scored again later.
+    RESCORE = "rescore"
+
+
+class ModelState(enum.StrEnum):
+    """Where a model version stands."""
+
+    #: Registered, and not (yet) in use.
+    CHALLENGER = "challenger"
+    #: Scans use it when they name no model; there is at most one.
+    CHAMPION = "champion"
+    #: Out of use; its verdicts stay.
+    RETIRED = "retired"
+
+
+class RunState(enum.StrEnum):
+    """Where a training run stands."""
+
+    #: Waiting for the trainer.
+    QUEUED = "queued"
+    #: A trainer is at it.
+    RUNNING = "running"
+    #: It made a model version.
+    SUCCEEDED = "succeeded"
+    #: A check refused its data or a person stopped it; the reason is a sentence.
+    STOPPED = "stopped"
+    #: It broke.
+    FAILED = "failed"
+
+
+class Split(enum.StrEnum):
+    """Which part of a snapshot an example belongs to."""
+
+    #: Weights are fitted on it.
+    TRAIN = "train"
+    #: Rules, calibration and thresholds are chosen on it.
+    VALIDATION = "validation"
+    #: Figures are reported on it, and nothing is chosen.
+    TEST = "test"
+    #: Fixed over all model versions: nothing may get worse on it.
+    GOLDEN = "golden"
+
+
+class Label(enum.StrEnum):
+    """What a person says a track shows."""
+
+    #: An unaltered face.
+    REAL = "real"
+    #: A generated or altered face.
+    FAKE = "fake"
+    #: Not to be told from this material.
+    UNSURE = "unsure"
+    #: The box shows no face.
+    NO_FACE = "no_face"
+
+
+class CropReason(enum.StrEnum):
+    """Why a face crop was kept."""
+
+    #: Its item's verdict is `uncertain`.
+    UNCERTAIN = "uncertain"
+    #: Its item's verdict is `fake`.
+    FAKE = "fake"
+    #: Drawn at random among the items judged `real`.
+    AUDIT = "audit"
+    #: A user said that the verdict is wrong.
+    REPORT = "report"
+    #: Brought in with a labelled data set.
+    IMPORT = "import"
+
+
+class ReviewSource(enum.StrEnum):
+    """Why a person is asked to look."""
+
+    #: A user said that the verdict is wrong.
+    REPORT = "report"
+    #: Champion and challenger differ.
+    DISAGREEMENT = "disagreement"
+    #: The score lies in the abstaining band.
+    UNCERTAIN = "uncertain"
+    #: Drawn at random with a known probability.
+    AUDIT = "audit"
+    #: Two reviewers differ.
+    ADJUDICATION = "adjudication"
+
+
+class ReviewState(enum.StrEnum):
+    """Where a request for a person's judgement stands."""
+
+    #: Waiting for a reviewer.
+    OPEN = "open"
+    #: A reviewer holds it.
+    LEASED = "leased"
+    #: Its tracks are labelled.
+    JUDGED = "judged"
+    #: No longer needed: the item is gone or was judged otherwise.
+    WITHDRAWN = "withdrawn"
+
+
+class DeliveryState(enum.StrEnum):
+    """Where a callback stands."""
+
+    #: Not yet accepted by its receiver.
+    PENDING = "pending"
+    #: The receiver answered 2xx.
+    DELIVERED = "delivered"
+    #: Given up after the last attempt.
+    ABANDONED = "abandoned"
+
+
+class Scope(enum.StrEnum):
+    """What an API key may do."""
+
+    #: Start, cancel and retry scans.
+    SCAN = "scan"
+    #: Read scans and results.
+    READ = "read"
+    #: Judge items.
+    REVIEW = "review"
+    #: Everything, keys and models included.
+    ADMIN = "admin"
+
+
 #: No plan takes more frames of one item than this, so that one item cannot starve the others.
 MAX_FRAMES_PER_ITEM = 512
 
