@@ -72,6 +72,12 @@ class AccessDenied(PermanentError):
     code = "access_denied"
 
 
+class StorageRefused(PermanentError):
+    """The storage or its client settings turn the request down, and would again."""
+
+    code = "storage_refused"
+
+
 class UnsupportedSource(PermanentError):
     """The URI has a scheme or a form that deepsweep does not read."""
 
@@ -214,7 +220,7 @@ class DatabaseUnavailable(TransientError):
 
 
 class DatabaseBusy(TransientError):
-    """PostgreSQL gave up on a statement: a lock, a time limit, a deadlock, or no free connection."""
+    """PostgreSQL gave a statement up: lock, time limit, deadlock, or no free connection."""
 
     code = "database_busy"
 
