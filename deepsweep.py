@@ -1,0 +1,71 @@
+"""The command line: which commands there are, and where each of them lives.
+
+`deepsweep --help` imports click and nothing else; a command's own libraries are loaded when it
+runs.
+"""
+
+from __future__ import annotations
+
+import click
+
+from cli.lazy import LazyCommand, LazyGroup
+
+COMMANDS = {
+    "scan": LazyCommand(
+        module="cli.scan",
+        attribute="scan",
+        help="Judge every image and video under files, folders and s3:// prefixes.",
+    ),
+    "show": LazyCommand(
+        module="cli.show", attribute="show", help="Show one item: its frames, faces and tracks."
+    ),
+    "scans": LazyCommand(module="cli.show", attribute="scans", help="List the scans so far."),
+    "demo": LazyCommand(
+        module="cli.demo", attribute="demo", help="Prepare a folder of real and faked material."
+    ),
+    "models": LazyCommand(
+        module="cli.manage", attribute="models", help="Look at the models that can judge."
+    ),
+    "architectures": LazyCommand(
+        module="cli.manage",
+        attribute="architectures",
+        help="List the network architectures a model can have.",
+    ),
+    "train": LazyCommand(
+        module="cli.train", attribute="train", help="Train a model from a recipe."
+    ),
+    "evaluate": LazyCommand(
+        module="cli.train", attribute="evaluate", help="Measure a model on labelled media."
+    ),
+    "db": LazyCommand(
+        module="cli.manage", attribute="db", help="Create or upgrade the database tables."
+    ),
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit status: 0 done, 1 something failed, 2 wrong usage, 130 interrupted. "
+    "DEEPSWEEP_DEBUG=1 shows tracebacks.",
+)
+@click.version_option(package_name="deepsweep", message="deepsweep %(version)s")
+def cli() -> None:
+    """Find deepfakes in bulk: which faces are real, which are fake, and how sure that is.
+
+    \b
+    Examples:
+      deepsweep scan photos/ clip.mp4 --html report.html
+      deepsweep scan s3://bucket/prefix/ --json results.jsonl
+      deepsweep show photos/portrait.jpg
+    """
+
+
+def main() -> None:
+    """Entry point of the `deepsweep` command."""
+    cli(prog_name="deepsweep")
+
+
+if __name__ == "__main__":
+    main()
