@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
+
+from core.errors import NoFrames
+from core.vocabulary import MediaKind, SamplingPlan
+from detector import containers, images, videos
+from detector.media import Limits, MediaInfo
+from detector.sampling import Timeline, wanted_frames
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -27,3 +35,43 @@ class Frame:
                 f"a frame is uint8 of shape (height, width, 3), got {self.image.dtype} "
                 f"{self.image.shape}"
             )
+
+
+def sample(file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits) -> Iterator[Frame]:
+    """The planned frames in presentation order, one at a time.
+
+    `info` is what `media.probe` said of the same file. A still picture gives one frame, whatever
+    the plan. Raises TooManyPixels, NoFrames, Truncated or Undecodable; frames that came before
+    the error are sound.
+    """
+    if info.format in containers.DEMUXERS:
+        yield from _sample_film(file, info, plan, limits)
+    elif info.kind is MediaKind.VIDEO:
+        yield from _sample_animation(file, info, plan, limits)
+    else:
+        with images.opened(file, info.format, limits.max_pixels) as image:
+            yield Frame(index=0, pts_s=0.0, image=images.to_rgb(image))
+
+
+def _sample_film(
+    file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits
+) -> Iterator[Frame]:
+    table = videos.read_table(file, info.format, limits.max_pixels)
+    wanted = wanted_frames(plan, table.timeline, ticks_per_s=float(1 / table.time_base))
+    for index, pts_s, image in videos.decode(file, info.format, table, wanted, limits.max_pixels):
+        yield Frame(index=index, pts_s=pts_s, image=image)
+
+
+def _sample_animation(
+    file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits
+) -> Iterator[Frame]:
+    with images.opened(file, info.format, limits.max_pixels) as image:
+        starts, end = images.frame_times(image, limits.max_pixels)
+        if not starts:
+            raise NoFrames("The animation has no frame in it.")
+        wanted = set(wanted_frames(plan, Timeline(starts=starts, end=end)))
+        for index, picture in enumerate(images.play(image, limits.max_pixels)):
+            if index in wanted:
+                yield Frame(index=index, pts_s=starts[index], image=images.to_rgb(picture))
+            if index == max(wanted):
+                return
