@@ -159,6 +159,18 @@ class DecoderTimeout(MediaError):
     code = "decoder_timeout"
 
 
+class DecoderOutOfMemory(MediaError):
+    """Decoding asked for more memory than an item may use."""
+
+    code = "decoder_out_of_memory"
+
+
+class DecoderUnavailable(TransientError):
+    """The helper process that decodes could not be started."""
+
+    code = "decoder_unavailable"
+
+
 class CrashedWorker(PermanentError):
     """The item took a worker down with it three times and is kept apart."""
 

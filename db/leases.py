@@ -1,0 +1,236 @@
+"""Leases: who works on which item, and what happens to the items of a worker that died.
+
+A claim carries the number of its attempt. Everything a worker writes about an item is fenced by
+that number, so a worker that lost its lease changes nothing any more.
+
+An item whose worker died is a suspect. It is given out alone, to a worker that holds nothing else,
+so that the one that kills its worker again takes no neighbour with it; at the third death it is
+kept apart as `crashed_worker`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from core.errors import CrashedWorker
+from core.vocabulary import ItemStatus, Priority, ScanState
+from db.tables import Item, Scan
+
+#: At this many deaths of its worker an item is kept apart.
+MAX_CRASHES = 3
+_KEPT_APART = (
+    f"This item's worker died {MAX_CRASHES} times while it worked on it; the item is kept apart. "
+    "Retry it by itself to see what it does."
+)
+#: Rows change in the database only: no loaded object is looked for.
+_IN_DATABASE = {"synchronize_session": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A worker's right to one item, until its lease ends."""
+
+    item_id: int
+    scan_id: uuid.UUID
+    uri: str
+    version: str | None
+    etag: str | None
+    #: Bytes, as listed.
+    size: int | None
+    #: What the worker writes is refused once the item has another number.
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expired:
+    """What became of items whose lease ran out."""
+
+    requeued: int
+    #: Failed as `crashed_worker`.
+    kept_apart: int
+
+
+def claim(
+    session: Session,
+    scan_id: uuid.UUID | None,
+    *,
+    worker: str,
+    limit: int,
+    lease_s: float,
+    priority: Priority | None = None,
+) -> list[Claim]:
+    """Up to `limit` queued items, of one scan or of all, now leased to `worker`.
+
+    Interactive items come first unless one priority is named; within it, the oldest. Two workers
+    never get the same item, and neither waits for the other. An empty list means that nothing is
+    to be had at this moment: all is done, or waits for its time, or is a suspect while this
+    worker is busy.
+    """
+    if _is_held(session, worker, Item.crashes > 0):
+        return []  # it works on a suspect: nothing beside it
+    claims: list[Claim] = []
+    for each in [priority] if priority else list(Priority):
+        wanted = limit - len(claims)
+        if wanted:
+            queued = _queued(scan_id, each).where(Item.crashes == 0).limit(wanted)
+            claims += _lease(session, queued, worker, lease_s)
+    if claims or _is_held(session, worker):
+        return claims
+    for each in [priority] if priority else list(Priority):
+        suspect = _queued(scan_id, each).where(Item.crashes > 0).limit(1)
+        if alone := _lease(session, suspect, worker, lease_s):
+            return alone
+    return []
+
+
+def extend_lease(session: Session, claims: Sequence[Claim], *, lease_s: float) -> set[int]:
+    """Hold on to items; the ids of those that are still held. Drop the work on all others."""
+    held = update(Item).where(_still(claims)).values(lease_until=_from_now(lease_s))
+    return set(session.scalars(held.returning(Item.id)))
+
+
+def release(session: Session, claims: Sequence[Claim]) -> int:
+    """Hand items back unharmed, as a worker does that is asked to stop; how many were held."""
+    back = update(Item).where(_still(claims)).values(_queue_again())
+    return len(session.scalars(back.returning(Item.id)).all())
+
+
+def expire_leases(session: Session, *, limit: int = 1000) -> Expired:
+    """Take back up to `limit` items whose lease ran out."""
+    return _expire(session, Item.lease_until < func.now(), limit)
+
+
+def expire_worker(session: Session, worker: str, *, limit: int = 1000) -> Expired:
+    """Take back the items of a worker that is known to be dead, without waiting for its leases."""
+    return _expire(session, Item.leased_by == worker, limit)
+
+
+def workers(session: Session, scan_id: uuid.UUID) -> list[str]:
+    """Names of the workers that hold items of a scan."""
+    held = select(Item.leased_by).where(
+        Item.scan_id == scan_id, Item.status == ItemStatus.LEASED, Item.leased_by.is_not(None)
+    )
+    return sorted(name for name in session.scalars(held.distinct()) if name)
+
+
+def requeue_failed(session: Session, scan_id: uuid.UUID, *, transient_only: bool = False) -> int:
+    """Queue the failed items of a scan again, with all their tries; how many."""
+    state = session.scalar(select(Scan.state).where(Scan.id == scan_id).with_for_update())
+    if state in (None, ScanState.CANCELLED):
+        return 0
+    failed = update(Item).where(Item.scan_id == scan_id, Item.status == ItemStatus.FAILED)
+    if transient_only:
+        failed = failed.where(Item.error_transient.is_(True))
+    again = _queue_again() | {"failures": 0, "crashes": 0, "finished_at": None}
+    count = len(session.scalars(failed.values(again).returning(Item.id)).all())
+    if count and state is ScanState.FINISHED:
+        session.execute(
+            update(Scan).where(Scan.id == scan_id).values(state=ScanState.RUNNING, finished_at=None)
+        )
+    return count
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def _queued(scan_id: uuid.UUID | None, priority: Priority) -> Select[int]:
+    """What may be given out: in the order of the index `ix_item_queue` or `ix_item_scan_queue`."""
+    query = (
+        select(Item.id)
+        .join(Scan, Scan.id == Item.scan_id)
+        .where(
+            Item.status == ItemStatus.QUEUED,
+            Item.priority == priority,
+            Item.not_before <= func.now(),
+            Scan.state.in_([ScanState.EXPANDING, ScanState.RUNNING]),
+        )
+        .order_by(Item.id)
+        .with_for_update(of=Item, skip_locked=True)
+    )
+    return query if scan_id is None else query.where(Item.scan_id == scan_id)
+
+
+def _lease(session: Session, queued: Select[int], worker: str, lease_s: float) -> list[Claim]:
+    picked = queued.cte("picked")
+    rows = session.execute(
+        update(Item)
+        .where(Item.id == picked.c.id)
+        .values(
+            status=ItemStatus.LEASED,
+            attempt=Item.attempt + 1,
+            leased_by=worker,
+            lease_until=_from_now(lease_s),
+        )
+        .returning(
+            Item.id.label("item_id"),
+            Item.scan_id,
+            Item.uri,
+            Item.version,
+            Item.etag,
+            Item.size_bytes.label("size"),
+            Item.attempt,
+        ),
+        execution_options=_IN_DATABASE,
+    )
+    return sorted((Claim(**row) for row in rows.mappings()), key=lambda claim: claim.item_id)
+
+
+def _is_held(session: Session, worker: str, *conditions: ColumnElement[bool]) -> bool:
+    held = exists().where(Item.leased_by == worker, Item.status == ItemStatus.LEASED, *conditions)
+    return bool(session.scalar(select(held)))
+
+
+def _still(claims: Sequence[Claim]) -> ColumnElement[bool]:
+    """Leased under the very attempts of these claims."""
+    held = [(claim.item_id, claim.attempt) for claim in claims]
+    return and_(Item.status == ItemStatus.LEASED, tuple_(Item.id, Item.attempt).in_(held))
+
+
+def _expire(session: Session, condition: ColumnElement[bool], limit: int) -> Expired:
+    """Count a death for each item; queue it again, or keep it apart at the last one."""
+    page = (
+        select(Item.id)
+        .where(Item.status == ItemStatus.LEASED, condition)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("page")
+    )
+    last = Item.crashes + 1 >= MAX_CRASHES
+    statuses = session.scalars(
+        update(Item)
+        .where(Item.id == page.c.id)
+        .values(
+            _queue_again()
+            | {
+                "status": case((last, ItemStatus.FAILED), else_=ItemStatus.QUEUED),
+                "crashes": Item.crashes + 1,
+                "error_code": case((last, CrashedWorker.code), else_=Item.error_code),
+                "error_message": case((last, _KEPT_APART), else_=Item.error_message),
+                "error_transient": case((last, False), else_=Item.error_transient),
+                "finished_at": case((last, func.now())),
+            }
+        )
+        .returning(Item.status),
+        execution_options=_IN_DATABASE,
+    ).all()
+    kept_apart = sum(status is ItemStatus.FAILED for status in statuses)
+    return Expired(requeued=len(statuses) - kept_apart, kept_apart=kept_apart)
+
+
+def _queue_again() -> dict[str, object]:
+    return {
+        "status": ItemStatus.QUEUED,
+        "leased_by": None,
+        "lease_until": None,
+        "not_before": func.now(),
+    }
+
+
+def _from_now(seconds: float) -> ColumnElement[datetime]:
+    return func.now() + timedelta(seconds=seconds)

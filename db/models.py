@@ -1,0 +1,104 @@
+"""Model versions: registering them, and finding the one that is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.errors import ModelCorrupt, ModelMissing
+from core.vocabulary import ModelState
+from db.tables import ModelVersion
+
+_REFERENCE = re.compile(r"(?P<name>[a-z0-9][a-z0-9._-]{0,63})@(?P<number>[1-9][0-9]{0,8})")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """One registered model version."""
+
+    id: int
+    name: str
+    number: int
+    #: Of model.safetensors, 32 bytes.
+    sha256: bytes
+    #: Folder or prefix with model.safetensors and card.json.
+    uri: str
+    card: Mapping[str, Any]
+    state: ModelState
+    created_at: datetime
+    promoted_at: datetime | None
+
+    @property
+    def reference(self) -> str:
+        """`name@number`, as verdicts carry it."""
+        return f"{self.name}@{self.number}"
+
+
+def register(session: Session, card: Mapping[str, Any], *, uri: str, sha256: bytes) -> int:
+    """The id of the model version that a card describes, made where it is new.
+
+    `card` is card.json as read; `sha256` are the 32 bytes of the digest of model.safetensors.
+    Registering the same again changes nothing but the place, which may have moved. Raises
+    ModelCorrupt where the card names other weights, or where the same `name@number` was
+    registered with other weights before.
+    """
+    name, number = card["name"], card["version"]
+    if card.get("weights_sha256", sha256.hex()) != sha256.hex():
+        raise ModelCorrupt(
+            f"The card of {name}@{number} names weights with SHA-256 {card['weights_sha256']}, "
+            f"and model.safetensors has {sha256.hex()}: one of the two was replaced."
+        )
+    row = {"name": name, "number": number, "sha256": sha256, "uri": uri, "card": dict(card)}
+    # Updating on conflict gives the row back, also one that another process has just made.
+    kept = session.execute(
+        insert(ModelVersion)
+        .values(**row)
+        .on_conflict_do_update(index_elements=["name", "number"], set_={"uri": uri})
+        .returning(ModelVersion.id, ModelVersion.sha256)
+    ).one()
+    if kept.sha256 != sha256:
+        raise ModelCorrupt(
+            f"{name}@{number} is registered with SHA-256 {kept.sha256.hex()}, and these weights "
+            f"have {sha256.hex()}. A changed model needs a new number."
+        )
+    return kept.id
+
+
+def find(session: Session, reference: str) -> ModelRecord:
+    """The model version called `name@number`. Raises ModelMissing."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ModelMissing(f"{reference!r} does not name a model version; say e.g. sweep@1.")
+    name, number = match["name"], int(match["number"])
+    found = _one(session, ModelVersion.name == name, ModelVersion.number == number)
+    if found is None:
+        raise ModelMissing(f"No model version {reference} is registered.")
+    return found
+
+
+def get(session: Session, model_version_id: int) -> ModelRecord:
+    """One model version by its id. Raises ModelMissing."""
+    found = _one(session, ModelVersion.id == model_version_id)
+    if found is None:
+        raise ModelMissing(f"No model version has the id {model_version_id}.")
+    return found
+
+
+def champion(session: Session) -> ModelRecord | None:
+    """The model version that scans use when they name none; None where none was promoted."""
+    return _one(session, ModelVersion.state == ModelState.CHAMPION)
+
+
+_COLUMNS = [getattr(ModelVersion, name) for name in ModelRecord.__dataclass_fields__]
+
+
+def _one(session: Session, *conditions: ColumnElement[bool]) -> ModelRecord | None:
+    row = session.execute(select(*_COLUMNS).where(*conditions)).one_or_none()
+    return None if row is None else ModelRecord(**row._mapping)
