@@ -246,11 +246,12 @@ def _configure(max_pixels: int) -> None:
     # What Pillow grumbles about and reads all the same is no news to anybody.
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    _register_heif()
+    load_plugins()
 
 
 @functools.cache
-def _register_heif() -> None:
+def load_plugins() -> None:
+    """Add HEIF to Pillow's plugins, and keep all of them to one thread."""
     # Imported here: loading libheif takes a moment that only processes with pictures should pay.
     import pillow_heif
 

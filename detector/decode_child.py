@@ -1,0 +1,208 @@
+"""The decoder helper: a process that reads hostile files and can do nothing else.
+
+Started by isolation.py as `python -m detector.decode_child MEMORY_BYTES`. It takes items from its
+standard input one after the other and answers on its standard output, in the words of wire.py. It
+gives itself limits on memory and processor time, and after loading its decoders it can open
+nothing any more: no file, no socket. The bytes of an item come from the worker, range by range.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import importlib
+import io
+import math
+import os
+import pkgutil
+import resource
+import sys
+from pathlib import Path
+from typing import BinaryIO, NoReturn, cast
+
+import av
+import numpy as np
+from PIL import Image
+
+from core.errors import DecoderOutOfMemory, DecoderUnavailable, DeepsweepError, Undecodable
+from detector import images, wire
+from detector.frames import Frame, sample
+from detector.media import Limits, probe
+from detector.wire import Kind
+
+#: Ranges are asked for in blocks of this size: FFmpeg and Pillow read a few bytes at a time.
+_BLOCK_BYTES = 256 << 10
+
+#: What the helper may write to its standard error, bytes.
+_MAX_STDERR_BYTES = 1 << 20
+
+
+def main() -> None:
+    """Serve items until the worker closes the pipe."""
+    pipe = _Pipe()
+    _load_everything()
+    _lock(memory_bytes=int(sys.argv[1]))
+    pipe.send(Kind.READY)
+    while True:
+        task = wire.Task.from_json(pipe.receive(Kind.TASK))
+        _allow_cpu(task.cpu_s)
+        _serve(task, pipe)
+
+
+def _serve(task: wire.Task, pipe: _Pipe) -> None:
+    """One item. Whatever goes wrong here is the item's fault, and is said in one sentence."""
+    try:
+        _decode(task, pipe)
+    except DeepsweepError as error:
+        pipe.send(Kind.FAILED, wire.failure_to_json(error.code, str(error)))
+    except (ImportError, OSError) as error:
+        # Not the file's fault: something was not loaded before the doors were shut.
+        sentence = f"The decoder lacks something ({error})."
+        pipe.send(Kind.FAILED, wire.failure_to_json(DecoderUnavailable.code, sentence))
+    except MemoryError:
+        sentence = "Decoding the file takes more memory than an item may use."
+        pipe.send(Kind.FAILED, wire.failure_to_json(DecoderOutOfMemory.code, sentence))
+    except Exception as error:  # noqa: BLE001  a task's border: decoders raise what they like
+        sentence = f"The file cannot be decoded ({type(error).__name__}: {error})."
+        pipe.send(Kind.FAILED, wire.failure_to_json(Undecodable.code, sentence))
+
+
+def _decode(task: wire.Task, pipe: _Pipe) -> None:
+    limits = Limits(max_pixels=task.max_pixels)
+    file = cast("BinaryIO", io.BufferedReader(_Remote(pipe, task.size), _BLOCK_BYTES))
+    info = probe(file, limits)
+    pipe.send(Kind.INFO, wire.info_to_json(info))
+    for frame in sample(file, info, task.plan, limits):
+        _send_frame(frame, pipe)
+        pipe.receive(Kind.NEXT)
+    pipe.send(Kind.DONE)
+
+
+def _send_frame(frame: Frame, pipe: _Pipe) -> None:
+    height, width, _ = frame.image.shape
+    head = wire.FrameHead(index=frame.index, pts_s=frame.pts_s, height=height, width=width)
+    pipe.send(Kind.FRAME, head.to_bytes(), np.ascontiguousarray(frame.image).data.cast("B"))
+
+
+class _Remote(io.RawIOBase):
+    """The item's bytes, which the worker reads for us."""
+
+    def __init__(self, pipe: _Pipe, size: int) -> None:
+        super().__init__()
+        self._pipe = pipe
+        self._size = size
+        self._position = 0
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return b"".join(iter(lambda: self._read(wire.MAX_READ_BYTES), b""))
+
+    def _read(self, size: int) -> bytes:
+        size = min(size, wire.MAX_READ_BYTES, max(0, self._size - self._position))
+        if not size:
+            return b""
+        self._pipe.send(Kind.READ, wire.READ.pack(self._position, size))
+        data = self._pipe.receive(Kind.DATA)
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError(f"a seek to {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+class _Pipe:
+    """The two ends of the conversation. Without a worker there is nothing left to do."""
+
+    def __init__(self) -> None:
+        self._in = os.fdopen(0, "rb")
+        # Libraries may print: what they print must not reach the conversation.
+        self._out = os.dup(1)
+        os.dup2(2, 1)
+
+    def receive(self, expected: Kind) -> bytes:
+        """The body of the next message, which must be of this kind."""
+        kind, length = wire.HEAD.unpack(self._read(wire.HEAD.size))
+        if kind != expected:
+            _leave(f"got message {kind}, expected {expected}")
+        return self._read(length)
+
+    def _read(self, size: int) -> bytes:
+        data = self._in.read(size)
+        if len(data) < size:
+            _leave("the worker has gone")
+        return data
+
+    def send(self, kind: Kind, *parts: bytes | memoryview) -> None:
+        """One message, its body in parts."""
+        self._write(wire.HEAD.pack(kind, sum(len(part) for part in parts)))
+        for part in parts:
+            self._write(part)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._out, rest) :]
+        except BrokenPipeError:
+            _leave("the worker has gone")
+
+
+def _leave(why: str) -> NoReturn:
+    # Not by an exception: decoders that call us back would swallow it and go on.
+    sys.stderr.write(f"{why}\n")
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _load_everything() -> None:
+    """Import what decoders import on first use, because later nothing can be opened."""
+    for name in ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-le", "utf-16-be", "utf-32"):
+        codecs.lookup(name)
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in {"av.__main__", "av.datasets"}:
+            importlib.import_module(module.name)
+    images.load_plugins()
+    Image.init()
+    tiny = io.BytesIO()
+    Image.new("CMYK", (16, 16)).save(tiny, "TIFF", compression="jpeg")
+    with images.opened(tiny, "tiff", 1 << 10) as image:
+        images.to_rgb(image)
+
+
+def _lock(memory_bytes: int) -> None:
+    """Give up what a decoder does not need. Limits of a process can only be lowered."""
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_STDERR_BYTES, _MAX_STDERR_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Where the machine as a whole runs out of memory, the helper goes before its worker.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    # Descriptors below the lowest free one are in use: no other can be opened from here on.
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, lowest_free))
+
+
+def _allow_cpu(seconds: float) -> None:
+    """Processor time for one item; the kernel ends the process (SIGXCPU) when it is used up."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main()

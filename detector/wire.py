@@ -1,0 +1,196 @@
+"""What a worker and its decoder helper say to each other, byte by byte.
+
+Apart from isolation.py because both sides need it. The helper reads hostile files, so the worker
+believes nothing it sends: messages have a fixed framing, structured ones are JSON, and every
+number is checked here before it is used. Nothing is ever unpickled.
+
+    worker -> helper   TASK (JSON)  DATA (bytes)  NEXT
+    helper -> worker   READY  READ (offset, size)  INFO (JSON)  FRAME (header, pixels)
+                       FAILED (JSON)  DONE
+
+One item: TASK, INFO, then FRAME and NEXT in turn, then DONE; or FAILED at any point. READ may come
+at any point and is answered with DATA, which is empty at the end of the file.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import struct
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core import errors
+from core.vocabulary import MediaKind, PlanKind, SamplingPlan
+from detector.media import MediaInfo
+
+
+class Kind(enum.IntEnum):
+    """The first byte of a message."""
+
+    #: The helper has loaded its decoders.
+    READY = 1
+    #: Decode an item.
+    TASK = 2
+    #: Ask for bytes of the item.
+    READ = 3
+    #: The bytes that were asked for.
+    DATA = 4
+    #: What the item's header says.
+    INFO = 5
+    #: A sampled frame.
+    FRAME = 6
+    #: Leave to decode the next frame.
+    NEXT = 7
+    #: The last frame has been sent.
+    DONE = 8
+    #: The item failed.
+    FAILED = 9
+
+
+#: Kind and number of bytes that follow.
+HEAD = struct.Struct("<BQ")
+#: Offset and size of a READ.
+READ = struct.Struct("<QI")
+#: Index, seconds, height and width of a FRAME; its RGB pixels follow.
+FRAME = struct.Struct("<QdII")
+
+#: A READ asks for no more than this at a time.
+MAX_READ_BYTES = 4 << 20
+#: JSON messages are no longer than this.
+MAX_JSON_BYTES = 64 << 10
+#: Sentences about a failed item are cut here.
+MAX_SENTENCE = 400
+
+
+class ProtocolError(Exception):
+    """The helper said something it must not say: it is no longer what was started."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One item for the helper."""
+
+    plan: SamplingPlan
+    max_pixels: int
+    #: Bytes in the item.
+    size: int
+    #: Seconds of processor time it may use.
+    cpu_s: float
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Task:
+        fields = json.loads(data)
+        plan = fields.pop("plan")
+        kind = PlanKind(plan.pop("kind"))
+        return cls(plan=SamplingPlan(kind=kind, **plan), **fields)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameHead:
+    """What precedes the pixels of a frame."""
+
+    index: int
+    pts_s: float
+    height: int
+    width: int
+
+    @property
+    def pixel_bytes(self) -> int:
+        return self.height * self.width * 3
+
+    def to_bytes(self) -> bytes:
+        return FRAME.pack(self.index, self.pts_s, self.height, self.width)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, length: int, max_pixels: int) -> FrameHead:
+        """Checked against the length of the message and the pixel limit."""
+        index, pts_s, height, width = FRAME.unpack(data)
+        head = cls(index=index, pts_s=pts_s, height=height, width=width)
+        if length != FRAME.size + head.pixel_bytes:
+            raise ProtocolError(f"a frame of {width} x {height} in {length} bytes")
+        if not 0 < height * width <= max_pixels or not math.isfinite(pts_s):
+            raise ProtocolError(f"a frame of {width} x {height} at {pts_s} s")
+        return head
+
+
+def info_to_json(info: MediaInfo) -> bytes:
+    """The header of a medium for the pipe."""
+    return json.dumps(asdict(info)).encode()
+
+
+def info_from_json(data: bytes) -> MediaInfo:
+    """Checked field by field. Raises ProtocolError."""
+    fields = _object(data)
+    try:
+        duration, count = fields["duration_s"], fields["frame_count"]
+        return MediaInfo(
+            kind=MediaKind(fields["kind"]),
+            format=_word(fields["format"]),
+            width=_positive(fields["width"]),
+            height=_positive(fields["height"]),
+            duration_s=None if duration is None else _seconds(duration),
+            frame_count=None if count is None else _positive(count),
+        )
+    except (KeyError, ValueError) as error:
+        raise ProtocolError(f"a header that makes no sense: {error}") from error
+
+
+def failure_to_json(code: str, sentence: str) -> bytes:
+    """An item's failure for the pipe."""
+    return json.dumps({"code": code, "message": sentence[:MAX_SENTENCE]}).encode()
+
+
+def failure_from_json(data: bytes) -> errors.DeepsweepError:
+    """The error that the helper names; one that it cannot know comes out as Undecodable."""
+    fields = _object(data)
+    sentence = "".join(c for c in str(fields.get("message", "")) if c.isprintable())[:MAX_SENTENCE]
+    return _FAILURES.get(str(fields.get("code")), errors.Undecodable)(sentence)
+
+
+_FAILURES: dict[str, type[errors.DeepsweepError]] = {
+    failure.code: failure
+    for failure in (
+        errors.EmptyFile,
+        errors.UnsupportedMedia,
+        errors.Undecodable,
+        errors.Truncated,
+        errors.NoFrames,
+        errors.TooManyPixels,
+        errors.HostileMedia,
+        errors.DecoderOutOfMemory,
+        errors.DecoderUnavailable,
+    )
+}
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(data)
+    except ValueError as error:
+        raise ProtocolError("a message that is not JSON") from error
+    if not isinstance(fields, dict):
+        raise ProtocolError("a message that is not a JSON object")
+    return fields
+
+
+def _positive(value: object) -> int:
+    if not isinstance(value, int) or not 0 < value < 1 << 53:
+        raise ValueError(f"not a positive number: {value!r}")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise ValueError(f"not a duration: {value!r}")
+    return float(value)
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str) or not value.isalnum() or len(value) > 20:
+        raise ValueError(f"not a format name: {value!r}")
+    return value
