@@ -100,7 +100,7 @@ class S3:
         try:
             return getattr(self._client(), operation)(**parameters)
         except FAILURES as error:
-            raise translated(error, place) from error
+            raise translated(error, place) from None
 
     def _holds_anything(self, prefix: Place) -> bool:
         answer = self.call(
@@ -137,7 +137,7 @@ class S3:
             for page in pages:
                 yield from page.get("Contents", ())
         except FAILURES as error:
-            raise translated(error, place) from error
+            raise translated(error, place) from None
 
     def _client(self) -> Any:
         with self._lock:
@@ -244,7 +244,7 @@ class S3Source:
             else:
                 return bytes(got)
         assert broken is not None
-        raise translated(broken, self._place) from broken
+        raise translated(broken, self._place) from None
 
     def _receive(self, got: bytearray, start: int, stop: int) -> None:
         missing = stop - start - len(got)

@@ -138,7 +138,10 @@ _STATUSES = {
 
 
 def translated(error: Exception, place: Place) -> DeepsweepError:
-    """One of boto3's errors as one of ours, without anything the server said about credentials."""
+    """One of boto3's errors as one of ours.
+
+    To be raised `from None`: boto3's own sentences quote whole URLs, query strings included.
+    """
     if isinstance(error, ClientError):
         return _answered(error, place)
     if isinstance(error, (ConnectTimeoutError, ReadTimeoutError)):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +90,8 @@ def test_an_endpoint_with_a_password_or_without_a_host_is_refused(endpoint):
     with pytest.raises(UsageError, match="DEEPSWEEP_S3_ENDPOINT_URL") as raised:
         Storage(Settings(s3_endpoint_url=endpoint))
     assert "secret" not in str(raised.value)
+
+
+def test_boto3_is_not_imported_for_files():
+    script = "import sys, core.objects; sys.exit('boto3' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
