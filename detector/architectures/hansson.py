@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 from torchvision.models import densenet121
 
-from detector.architectures.base import Architecture, SingleLogit
+from detector.architectures.base import Architecture, Backbone, SingleLogit
 
 _DOCUMENT = "Hansson, Holmqvist, Al Tariq: CNN vs transfer learning"
 #: Channels of the 3x3 convolutions; None is a 2x2 max pooling.
@@ -48,6 +48,9 @@ ARCHITECTURES = (
         document=_DOCUMENT,
         builder=build_cnn,
         parameters=4_853_569,
+        keras_parameters=4_857_409,
+        trainable_parameters=4_853_569,
+        printed_parameters=4_853_569,
     ),
     Architecture(
         name="hansson-densenet121",
@@ -55,5 +58,9 @@ ARCHITECTURES = (
         document=_DOCUMENT,
         builder=build_densenet121,
         parameters=7_480_193,
+        keras_parameters=7_564_865,
+        trainable_parameters=7_480_193,
+        printed_parameters=7_480_193,
+        backbone=Backbone(name="densenet121.tv_in1k", module="", classifier="classifier"),
     ),
 )

@@ -22,5 +22,7 @@ ARCHITECTURES = (
         document="Sandler et al., MobileNetV2, CVPR 2018",
         builder=build_mobilenet_v2,
         parameters=2_225_153,
+        keras_parameters=2_259_265,
+        trainable_parameters=2_225_153,
     ),
 )
