@@ -12,8 +12,8 @@ from sqlalchemy import Update, delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
-from core.vocabulary import ScanState
-from db.tables import Scan, VerdictRow
+from core.vocabulary import ItemStatus, ScanState
+from db.tables import Item, Scan, VerdictRow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,3 +132,60 @@ def _columns(page: Sequence[NewItem]) -> dict[str, object]:
         "etags": [item.etag for item in page],
         "sizes": [item.size for item in page],
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlisted:
+    """A source, or a part of one, that could not be listed."""
+
+    uri: str
+    code: str
+    #: A sentence for a person.
+    message: str
+    transient: bool
+
+
+def add_unlisted(session: Session, scan_id: uuid.UUID, failures: Sequence[Unlisted]) -> None:
+    """Write what could not be listed as failed items, so that it is counted and seen.
+
+    An item of that URI that has a result keeps it.
+    """
+    for failure in failures:
+        session.execute(_UPSERT_FAILED, {"scan_id": scan_id, **_failed_columns(failure)})
+
+
+def forget_unlisted(session: Session, scan_id: uuid.UUID, uri: str) -> None:
+    """Drop the failed item that stands for a source, which is about to be listed again."""
+    session.execute(
+        delete(Item).where(
+            Item.scan_id == scan_id,
+            Item.uri_sha256 == hashlib.sha256(uri.encode()).digest(),
+            Item.status == ItemStatus.FAILED,
+            # What was listed has a mark of its content; what stands for a source has none.
+            Item.etag.is_(None),
+        )
+    )
+
+
+_UPSERT_FAILED = text(
+    """
+    WITH made AS (
+        INSERT INTO item AS known (scan_id, uri, uri_sha256, priority, status, error_code,
+                                   error_message, error_transient, finished_at)
+        SELECT id, :uri, :uri_sha256, priority, 'failed', :code, :message, :transient, now()
+        FROM scan WHERE id = :scan_id
+        ON CONFLICT (scan_id, uri_sha256) DO UPDATE SET
+            error_code = excluded.error_code, error_message = excluded.error_message,
+            error_transient = excluded.error_transient, finished_at = now()
+        WHERE known.status = 'failed'
+        RETURNING (xmax = 0) AS inserted
+    )
+    UPDATE scan SET items_listed = items_listed + 1
+    WHERE id = :scan_id AND EXISTS (SELECT FROM made WHERE inserted)
+    """
+)
+
+
+def _failed_columns(failure: Unlisted) -> dict[str, object]:
+    digest = hashlib.sha256(failure.uri.encode()).digest()
+    return vars(failure) | {"uri_sha256": digest}

@@ -43,7 +43,15 @@ from core.settings import Settings
 if TYPE_CHECKING:
     from core.objects.s3 import S3
 
-__all__ = ["PAGE_ENTRIES", "Listing", "ListingError", "ObjectRef", "OpenObject", "Storage"]
+__all__ = [
+    "PAGE_ENTRIES",
+    "Listing",
+    "ListingError",
+    "ObjectRef",
+    "OpenObject",
+    "Storage",
+    "canonical",
+]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -113,6 +121,14 @@ class Storage:
             if self._s3_made is None:
                 self._s3_made = S3(self._settings)
             return self._s3_made
+
+
+def canonical(source: str) -> str:
+    """The source as it reads from any directory: a path becomes the `file://` URI of its place.
+
+    Raises UnsupportedSource for a scheme that is not read.
+    """
+    return source if _scheme(source) == "s3" else local.uri_of(local.path_of(source))
 
 
 def _scheme(source: str) -> str:

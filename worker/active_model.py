@@ -1,0 +1,78 @@
+"""The model that a worker judges by: found in the registry, loaded, checked, on its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.errors import ModelCorrupt, ModelMissing
+from core.settings import Settings
+from db import models
+from db.session import Database
+from detector import artifact
+from detector.faces import FaceFinder
+from detector.score import Scorer, pick_device
+from detector.spec import Card
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveModel:
+    """A loaded model version and the face finder beside it."""
+
+    #: Row in `model_version`.
+    version_id: int
+    card: Card
+    finder: FaceFinder
+    scorer: Scorer
+
+
+def load(database: Database, settings: Settings, reference: str | None) -> ActiveModel:
+    """The named version; else the champion; else the model that ships with deepsweep.
+
+    Raises ModelMissing, ModelCorrupt, PickleRefused, UnknownArchitecture.
+    """
+    record = _record(database, reference)
+    folder = Path(record.uri) if record else artifact.DEFAULT_FOLDER
+    module, card = artifact.load(folder)
+    if record and record.sha256.hex() != card.weights_sha256:
+        raise ModelCorrupt(
+            f"{record.reference} was registered with other weights than those in {folder}."
+        )
+    device = pick_device(settings.device)
+    return ActiveModel(
+        version_id=record.id if record else _register(database, card, folder),
+        card=card,
+        finder=FaceFinder(
+            device=device,
+            min_face_px=settings.min_face_px,
+            min_confidence=settings.min_face_confidence,
+            detect_side_px=settings.detect_side_px,
+        ),
+        scorer=Scorer(module, card, device=device, batch=settings.face_batch),
+    )
+
+
+def _record(database: Database, reference: str | None) -> models.ModelRecord | None:
+    """The row of the version that is meant; None for the shipped model."""
+    if reference == "default":
+        return None
+    with database.transaction() as session:
+        if reference is None:
+            return models.champion(session)
+        try:
+            return models.find(session, reference)
+        except ModelMissing:
+            # The shipped model is registered when it is first used.
+            if reference == artifact.read_card(artifact.DEFAULT_FOLDER).reference:
+                return None
+            raise
+
+
+def _register(database: Database, card: Card, folder: Path) -> int:
+    with database.transaction() as session:
+        return models.register(
+            session,
+            card.model_dump(mode="json"),
+            uri=str(folder),
+            sha256=bytes.fromhex(card.weights_sha256),
+        )

@@ -1,0 +1,77 @@
+"""What the detector says, as rows: one fenced transaction for each item."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from sqlalchemy.orm import Session
+
+from db import verdicts
+from db.leases import Claim
+from detector.analyze import Analysis, Failure
+from detector.media import MediaInfo
+from detector.verdict import FaceScore, FrameScore
+
+
+def record_analysis(
+    session: Session, claim: Claim, analysis: Analysis, *, sha256: bytes, size_bytes: int
+) -> bool:
+    """Write a judged item; False when its claim was lost meanwhile."""
+    judged = analysis.judgement
+    result = verdicts.NewResult(
+        media=_media(analysis.info, sha256, size_bytes),
+        verdict=judged.verdict,
+        score=judged.score,
+        reason=judged.reason,
+        frames=tuple(_frame(frame) for frame in judged.frames),
+        tracks=tuple(
+            verdicts.NewTrack(track=track.track, score=track.score, frames=track.frames)
+            for track in judged.tracks
+        ),
+        timings_ms=verdicts.Timings(**asdict(analysis.timings_ms)),
+    )
+    return verdicts.record_result(session, claim, result)
+
+
+def record_failure(session: Session, claim: Claim, failure: Failure, *, max_attempts: int) -> bool:
+    """Write why an item could not be judged; False when its claim was lost meanwhile."""
+    return verdicts.record_failure(
+        session,
+        claim,
+        code=failure.error.code,
+        message=str(failure.error),
+        transient=failure.error.transient,
+        max_attempts=max_attempts,
+    )
+
+
+def _media(info: MediaInfo, sha256: bytes, size_bytes: int) -> verdicts.NewMedia:
+    return verdicts.NewMedia(
+        sha256=sha256,
+        kind=info.kind,
+        format=info.format,
+        width=info.width,
+        height=info.height,
+        duration_s=info.duration_s,
+        size_bytes=size_bytes,
+    )
+
+
+def _frame(frame: FrameScore) -> verdicts.NewFrame:
+    return verdicts.NewFrame(
+        index=frame.index,
+        pts_s=frame.pts_s,
+        score=frame.score,
+        faces=tuple(_face(face) for face in frame.faces),
+    )
+
+
+def _face(scored: FaceScore) -> verdicts.NewFace:
+    return verdicts.NewFace(
+        box=scored.face.box,
+        landmarks=tuple((float(x), float(y)) for x, y in scored.face.landmarks),
+        confidence=scored.face.confidence,
+        track=scored.track,
+        logit=scored.logit,
+        score=scored.score,
+    )
