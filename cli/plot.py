@@ -45,9 +45,9 @@ class Area:
 def score_over_time(document: Document, thresholds: Thresholds | None) -> Markup:
     """Scores of each person over the sampled frames of a video, with the abstaining band."""
     series = track_series(document)
-    area = Area(left=34, top=10, width=600, height=140, end_s=_end(document))
+    area = Area(left=30, top=10, width=980, height=140, end_s=_end(document))
     parts = [
-        Markup('<svg class="plot" viewBox="0 0 720 182" role="img" aria-label="{}">').format(
+        Markup('<svg class="plot long" viewBox="0 0 1090 182" role="img" aria-label="{}">').format(
             f"Score over time of {len(series)} tracks over {area.end_s:g} seconds"
         ),
         _zones(area, thresholds),

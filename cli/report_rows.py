@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from cli import plot, text
 from cli.documents import Document, face_count, kind, outcome, why
-from cli.thumbnails import Pictures, Shot
+from cli.thumbnails import PEOPLE, Pictures, Shot
 from core.vocabulary import MediaKind
 from detector.spec import Card, Thresholds
 from detector.verdict import decide
@@ -158,7 +158,7 @@ def zone(score: float | None, thresholds: Thresholds | None) -> str:
 
 def _split(uri: str) -> tuple[str, str]:
     """Folder and name, for reading."""
-    shown = text.printable(uri)
+    shown = text.place(uri)
     folder, slash, name = shown.rpartition("/")
     return (folder + slash, name) if name else ("", shown)
 
@@ -200,22 +200,22 @@ def _box(face: Any, shot: Shot, limits: Thresholds | None) -> BoxView:
 def _people(
     document: Document, pictures: Pictures, limits: Thresholds | None
 ) -> tuple[PersonView, ...]:
-    tracks = {track["track"]: track for track in document["tracks"]}
-    views = []
-    for number, picture in pictures.people.items():
-        score = tracks[number]["score"]
-        look = zone(score, limits)
-        views.append(
-            PersonView(
-                track=number,
-                uri=picture.uri,
-                zone=look,
-                sign=text.SIGNS.get(look, ""),
-                score=text.score_text(score),
-                frames=text.count(tracks[number]["frames"], "frame"),
-            )
-        )
-    return tuple(views)
+    """The most suspicious people; one whose picture could not be read still has its score."""
+    tracks = sorted(document["tracks"], key=lambda track: -track["score"])
+    return tuple(_person(track, pictures, limits) for track in tracks[:PEOPLE])
+
+
+def _person(track: Any, pictures: Pictures, limits: Thresholds | None) -> PersonView:
+    picture = pictures.people.get(track["track"])
+    look = zone(track["score"], limits)
+    return PersonView(
+        track=track["track"],
+        uri=picture.uri if picture else None,
+        zone=look,
+        sign=text.SIGNS.get(look, ""),
+        score=text.score_text(track["score"]),
+        frames=text.count(track["frames"], "frame"),
+    )
 
 
 def _meter(score: float | None, limits: Thresholds | None) -> Meter | None:
@@ -228,7 +228,7 @@ def _meter(score: float | None, limits: Thresholds | None) -> Meter | None:
 
 def _thumbnail(people: tuple[PersonView, ...], hero: ShotView | None) -> str | None:
     """The most suspicious face; the whole picture where there is no face."""
-    if people:
+    if people and people[0].uri:
         return people[0].uri
     return hero.uri if hero else None
 
@@ -236,11 +236,10 @@ def _thumbnail(people: tuple[PersonView, ...], hero: ShotView | None) -> str | N
 def _medium(document: Document) -> str:
     media = document["media"] or {}
     if not media.get("width"):
-        return str(kind(document) or "–")
+        return ""
     shape = f"{media['width']} × {media['height']}"
-    if media.get("duration_s") is not None:
-        return f"{media['kind']}, {shape}, {text.seconds(media['duration_s'])}"
-    return f"{media['kind']}, {shape}"
+    length = media.get("duration_s")
+    return shape if length is None else f"{shape}, {text.seconds(length)}"
 
 
 def _missing(document: Document, pictures: Pictures) -> str:

@@ -135,7 +135,7 @@ def _frames(document: Document) -> Table:
 
 
 def _name(uri: str) -> Text:
-    return Text(text.shortened(text.printable(uri), NAME_WIDTH))
+    return Text(text.shortened(text.place(uri), NAME_WIDTH))
 
 
 def _table(*headers: str, title: str | None) -> Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
+from urllib.parse import unquote
 
 from rich.text import Text
 
@@ -40,6 +42,15 @@ def printable(text: str) -> str:
         else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def place(uri: str) -> str:
+    """A URI as a person would type it: a path below the current folder, a path, or the URI."""
+    if not uri.startswith("file://"):
+        return printable(uri)
+    path = unquote(uri.removeprefix("file://"))
+    here = f"{Path.cwd()}/"
+    return printable(path.removeprefix(here))
 
 
 def shortened(text: str, width: int) -> str:

@@ -6,6 +6,7 @@ each, so that a scan of any size is streamed in constant memory.
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -61,6 +62,21 @@ def item_document(session: Session, item_id: int) -> Document:
     return _documents(session, rows)[0]
 
 
+def latest_item_id(session: Session, uri: str) -> int:
+    """The item of that URI in the newest scan that holds it. Raises NotFound."""
+    item_id = session.scalar(
+        select(Item.id)
+        .join(Scan, Scan.id == Item.scan_id)
+        # The hash is what is indexed, beside the scan.
+        .where(Item.uri_sha256 == hashlib.sha256(uri.encode()).digest())
+        .order_by(Scan.created_at.desc(), Item.id.desc())
+        .limit(1)
+    )
+    if item_id is None:
+        raise NotFound(f"No scan has seen {uri}.")
+    return item_id
+
+
 def item_documents(
     session: Session, scan_id: uuid.UUID, wanted: Filter = EVERYTHING, *, limit: int = PAGE_SIZE
 ) -> list[Document]:
@@ -106,7 +122,7 @@ def _page(scan_id: uuid.UUID, wanted: Filter, limit: int) -> Select[Any]:
     return query.order_by(Item.id).limit(limit)
 
 
-def _items() -> Select[Any]:
+def _items() -> Any:
     """Items with the verdict of their scan's own model, if they have it."""
     return (
         select(
@@ -153,7 +169,7 @@ def _frames(session: Session, judged: dict[int, datetime]) -> dict[int, list[Doc
             *(FrameVerdict.verdict_id, FrameVerdict.frame_index),
             *(FrameVerdict.pts_s, FrameVerdict.score),
         )
-        .where(FrameVerdict.verdict_id.in_(judged))
+        .where(FrameVerdict.verdict_id.in_(list(judged)))
         .order_by(FrameVerdict.verdict_id, FrameVerdict.frame_index)
     )
     for verdict_id, index, pts_s, score in rows:
@@ -173,7 +189,7 @@ def _faces(session: Session, judged: dict[int, datetime]) -> dict[tuple[int, int
             *(FaceScore.score, FaceScore.confidence, FaceScore.track),
         )
         .where(
-            FaceScore.verdict_id.in_(judged),
+            FaceScore.verdict_id.in_(list(judged)),
             FaceScore.created_at.between(min(judged.values()), max(judged.values())),
         )
         .order_by(FaceScore.verdict_id, FaceScore.frame_index, FaceScore.face_index)

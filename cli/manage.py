@@ -1,0 +1,109 @@
+"""Commands around a scan: the database's tables, the models, the architectures."""
+
+from __future__ import annotations
+
+import json
+
+import click
+from rich.console import Console
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+
+
+@click.group()
+def db() -> None:
+    """Create or upgrade the database tables.
+
+    `scan` does this by itself on the embedded database; a server's tables (DEEPSWEEP_DATABASE_URL)
+    are upgraded by `deepsweep db upgrade`, once, before the new version runs.
+    """
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the tables to what this version needs. Does nothing when they are there already."""
+    from core.settings import Settings
+    from db import migrations
+
+    settings = Settings()
+    before = migrations.current(settings)
+    migrations.upgrade(settings)
+    after = migrations.current(settings)
+    if before == after:
+        click.echo(f"The tables are at revision {after} already.")
+    else:
+        click.echo(f"The tables went from revision {before or 'none'} to {after}.")
+
+
+@db.command()
+@click.pass_context
+def current(ctx: click.Context) -> None:
+    """Print the tables' revision. Exit status 1 where it is not what this version needs."""
+    from core.settings import Settings
+    from db import migrations
+
+    have, need = migrations.current(Settings()), migrations.head()
+    click.echo(have or "none")
+    if have != need:
+        click.echo(f"This version needs {need}; run `deepsweep db upgrade`.", err=True)
+        ctx.exit(1)
+
+
+@click.group()
+def models() -> None:
+    """Look at the models that can judge."""
+
+
+@models.command()
+@click.argument("name", metavar="default|NAME@N", default="default")
+@_as_json
+def show(name: str, as_json: bool) -> None:
+    """Show a model's card: how it was made, what it scores, what it cannot tell.
+
+    \b
+    Examples:
+      deepsweep models show default
+      deepsweep models show default --json | jq .operating
+    """
+    from cli.cards import card_tables, find_card
+    from core.settings import Settings
+
+    card = find_card(name, Settings())
+    if as_json:
+        click.echo(card.model_dump_json(indent=2))
+    else:
+        Console().print(card_tables(card))
+
+
+@click.command()
+@_as_json
+def architectures(as_json: bool) -> None:
+    """List the network architectures a model can have.
+
+    \b
+    Example:
+      deepsweep architectures --json
+    """
+    from rich.table import Table
+
+    from detector import architectures as registry
+
+    found = list(registry.architectures())
+    if as_json:
+        listed = [
+            {
+                "name": each.name,
+                "input_px": each.input_px,
+                "parameters": each.parameters,
+                "document": each.document,
+            }
+            for each in found
+        ]
+        click.echo(json.dumps(listed, indent=2))
+        return
+    table = Table("name", "input", "parameters", "described in", box=None, header_style="dim")
+    for each in found:
+        parameters = "–" if each.parameters is None else f"{each.parameters:,}"
+        table.add_row(each.name, f"{each.input_px} px", parameters, each.document)
+    table.add_row("timm:<name>", "–", "–", "any model of the timm library")
+    Console().print(table)

@@ -1,0 +1,227 @@
+"""`deepsweep scan`: ask for a scan, watch it, and write down what it found."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.lazy import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
+from cli.outputs import STDOUT, check_target
+from core.errors import UsageError
+from core.vocabulary import DEFAULT_PLAN, SamplingPlan
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from cli.progress import Counting
+    from core.settings import Settings
+    from worker.request import ScanOutcome, ScanRequest
+
+#: With --follow, how long after one listing of the sources the next begins.
+FOLLOW_PERIOD_S = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """Where results go; None means nowhere, `-` standard output."""
+
+    json: str | None = None
+    csv: str | None = None
+    html: str | None = None
+    #: Items in the HTML report, most suspicious first.
+    html_items: int = 300
+
+    def check(self) -> None:
+        """Raises UsageError for a file that cannot be written, or two outputs on one stream."""
+        for option, target in (("--json", self.json), ("--csv", self.csv), ("--html", self.html)):
+            if target is not None:
+                check_target(option, target)
+        if self.json == STDOUT and self.csv == STDOUT:
+            raise UsageError("--json - and --csv - cannot share standard output.")
+        if self.html == STDOUT:
+            raise UsageError("--html wants a file.")
+
+    @property
+    def on_stdout(self) -> bool:
+        """Whether standard output belongs to data, so that words go to standard error."""
+        return STDOUT in (self.json, self.csv)
+
+
+@click.command(
+    epilog="Exit status: 0 every item has a verdict, 1 some items failed, 2 wrong usage, "
+    "130 interrupted with items left."
+)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option(
+    "--frames",
+    "plan",
+    metavar="PLAN",
+    default=str(DEFAULT_PLAN),
+    show_default=True,
+    help="Which frames of a video are looked at: uniform:N, every:SECONDS, random:N[:SEED] or "
+    "keyframes:N.",
+)
+@click.option("--model", metavar="NAME@N", help="Judge with this model instead of the champion.")
+@click.option("--json", "json_to", metavar="FILE", help="Write a JSON line for each item.")
+@click.option("--csv", "csv_to", metavar="FILE", help="Write a row for each item.")
+@click.option("--html", "html_to", metavar="FILE", help="Write a report that opens from disk.")
+@click.option(
+    "--html-items",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="Items in the report, the most suspicious first.",
+)
+@click.option("--follow/--no-follow", help="Go on watching the sources until Ctrl-C.")
+@click.option(
+    "--resume/--fresh",
+    default=True,
+    help="Do only what is missing since the same scan was last run, or everything anew.",
+)
+@click.option("--retry-failed", is_flag=True, help="Try items again that failed before.")
+@click.option("--include", metavar="GLOB", multiple=True, help="Only these, e.g. '*.mp4'.")
+@click.option("--exclude", metavar="GLOB", multiple=True, help="Not these; wins over --include.")
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no table; errors still show.")
+@click.pass_context
+def scan(
+    ctx: click.Context,
+    sources: tuple[str, ...],
+    plan: str,
+    model: str | None,
+    json_to: str | None,
+    csv_to: str | None,
+    html_to: str | None,
+    html_items: int,
+    follow: bool,
+    resume: bool,
+    retry_failed: bool,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    device: str | None,
+    quiet: bool,
+) -> None:
+    """Judge every image and video under files, folders and s3:// prefixes.
+
+    Results are kept in the database as they come; running the same command again does only what
+    is missing. Ctrl-C stops after the items in hand. FILE may be - for standard output.
+
+    \b
+    Examples:
+      deepsweep scan photos/ --html report.html
+      deepsweep scan s3://bucket/prefix/ --frames every:2 --json results.jsonl
+      deepsweep scan clip.mp4 --json - | jq .verdict
+      deepsweep scan inbox/ --follow --json -
+    """
+    from core import logs
+    from core.settings import Settings
+    from worker.request import ScanRequest
+
+    targets = Targets(json=json_to, csv=csv_to, html=html_to, html_items=html_items)
+    targets.check()
+    request = ScanRequest(
+        sources=sources,
+        plan=SamplingPlan.parse(plan),
+        model=model,
+        include=include,
+        exclude=exclude,
+        fresh=not resume,
+        retry_failed=retry_failed,
+    )
+    settings = Settings() if device is None else Settings(device=device)
+    logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL", "ERROR"))
+    ctx.exit(_scan(settings, request, targets, follow=follow, quiet=quiet))
+
+
+def _scan(
+    settings: Settings, request: ScanRequest, targets: Targets, *, follow: bool, quiet: bool
+) -> int:
+    """Run, write, tell; the exit status."""
+    from rich.console import Console
+
+    from cli import results
+    from cli.progress import watching
+
+    words = Console(stderr=True)
+    live = results.LiveLines() if targets.json == STDOUT else None
+    stop = threading.Event()
+    with stopping(stop):
+        with watching(words, quiet=quiet, then=live) as observer:
+            outcome = _run(settings, request, observer, stop, follow=follow)
+        found = results.collect(settings, outcome.scan_id, targets, live)
+    if not quiet:
+        results.show(Console(stderr=targets.on_stdout), found)
+    if targets.html:
+        results.write_report(settings, request, outcome, found, targets.html, words)
+    if not quiet:
+        _say_where(words, outcome, targets, follow=follow)
+    return exit_status(outcome)
+
+
+def exit_status(outcome: ScanOutcome) -> int:
+    """0 every item has a verdict, 1 some failed, 130 stopped with items left."""
+    if outcome.interrupted and outcome.remaining:
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED if outcome.failed else EXIT_OK
+
+
+def _run(
+    settings: Settings,
+    request: ScanRequest,
+    observer: Counting,
+    stop: threading.Event,
+    *,
+    follow: bool,
+) -> ScanOutcome:
+    """One pass over the sources; with `follow`, passes until somebody stops it."""
+    from worker.scan import run
+
+    outcome = run(settings, request, observer, stop)
+    while follow and not stop.wait(FOLLOW_PERIOD_S):
+        # What the first pass was told to do anew is done.
+        request = replace(request, fresh=False, retry_failed=False)
+        outcome = run(settings, request, observer, stop)
+    return outcome
+
+
+@contextmanager
+def stopping(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C and SIGTERM set `stop`; the second one interrupts at once."""
+
+    def handle(number: int, frame: object) -> None:  # noqa: ARG001 - signal's own signature
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        # Not through a stream: its lock may be held by what was interrupted.
+        os.write(2, b"\nStopping after the items in hand; Ctrl-C again stops at once.\n")
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before: dict[int, Callable[..., object] | int | None] = {
+        number: signal.signal(number, handle) for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_where(words: Console, outcome: ScanOutcome, targets: Targets, *, follow: bool) -> None:
+    written = [
+        path for path in (targets.json, targets.csv, targets.html) if path not in (None, STDOUT)
+    ]
+    for path in written:
+        words.print(f"Written: {path}", markup=False, highlight=False, soft_wrap=True)
+    if outcome.interrupted and outcome.remaining and not follow:
+        words.print(
+            f"Interrupted: {outcome.done + outcome.failed} items are finished and kept, "
+            f"{outcome.remaining} are left. Run the same command again to go on.",
+            markup=False,
+        )
