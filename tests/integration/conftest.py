@@ -1,5 +1,13 @@
 """Fixtures of the services that integration tests talk to."""
 
+from tests.integration.db_fixtures import (
+    _engine,
+    database,
+    database_url,
+    engine,
+    session,
+    short_folder,
+)
 from tests.integration.s3_fixtures import (
     aws_environment,
     bucket,
@@ -7,5 +15,21 @@ from tests.integration.s3_fixtures import (
     s3_server,
     s3_settings,
 )
+from tests.integration.scan_fixtures import model, model_folder, scan_settings
 
-__all__ = ["aws_environment", "bucket", "faulty_s3", "s3_server", "s3_settings"]
+__all__ = [
+    "_engine",
+    "aws_environment",
+    "bucket",
+    "database",
+    "database_url",
+    "engine",
+    "faulty_s3",
+    "model",
+    "model_folder",
+    "s3_server",
+    "s3_settings",
+    "scan_settings",
+    "session",
+    "short_folder",
+]
