@@ -148,7 +148,7 @@ def test_a_stopped_scan_hands_back_what_it_holds_and_goes_on_later(
     stop.set()
     stopped, _ = scan(str(folder), stop=stop)
     assert stopped.done == 0
-    again, diary = scan(str(folder))
+    again, _ = scan(str(folder))
     assert again.scan_id == stopped.scan_id
     assert (again.done, again.failed, again.remaining) == (3, 2, 0)
     assert not again.interrupted
