@@ -1,0 +1,281 @@
+"""What each step sees: pairs of a real crop and a fake made of it, and labelled crops.
+
+The batch of a step is a function of the seed and the step's number alone. So a run that was
+stopped goes on exactly as it would have, however many processes prepare the batches.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Dataset
+
+from core.vocabulary import MediaKind
+from detector.faces import crop, crop_transform
+from detector.frames import Pixels
+from training import shape
+from training.crops import Example, load_crop
+from training.degrade import degrade
+from training.recipe import Recipe
+from training.synthesis import Portrait, make_fake
+
+#: A fake made by `training.resynthesis`, read from the cache instead of made on the spot.
+REDRAWN = "redrawn"
+#: Faces that a swap may choose from; the one most alike in pose is taken.
+CANDIDATES = 12
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """One step's crops."""
+
+    #: RGB uint8 (n, size, size, 3).
+    crops: Pixels
+    #: 1 for fake, float32 (n,).
+    labels: npt.NDArray[np.float32]
+    #: The first `pairs` crops are reals, the next `pairs` the fakes made of them, in one order.
+    pairs: int
+
+
+class Steps(Dataset[Batch]):
+    """The batches of a run; `steps[i]` is made when asked for."""
+
+    def __init__(self, examples: Sequence[Example], cache: Path, recipe: Recipe) -> None:
+        self._pool = Pool(examples)
+        self._cache = cache
+        self._recipe = recipe
+        if not self._pool.reals:
+            raise ValueError("training needs real examples")
+
+    def __len__(self) -> int:
+        return self._recipe.optimiser.steps
+
+    def __getitem__(self, step: int) -> Batch:
+        # OpenCV's own threads beside torch's cost a lot on few cores.
+        cv2.setNumThreads(1)
+        plan = self._recipe.batch
+        reals, fakes, labelled = [], [], []
+        for slot in range(plan.pairs):
+            real, fake = self._pair(np.random.default_rng([self._recipe.seed, step, slot]))
+            reals.append(real)
+            fakes.append(fake)
+        for slot in range(plan.pairs, plan.pairs + plan.labelled):
+            rng = np.random.default_rng([self._recipe.seed, step, slot])
+            labelled += self._labelled(rng)
+        labels = [0.0] * plan.pairs + [1.0] * plan.pairs + [1.0, 0.0] * plan.labelled
+        return Batch(
+            crops=np.stack(reals + fakes + labelled),
+            labels=np.array(labels, np.float32),
+            pairs=plan.pairs,
+        )
+
+    def _pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+        real = self._pool.real(rng, self._recipe.batch.video)
+        portrait, box = self._portrait(real)
+        other, _ = self._portrait(self._pool.alike(real, rng))
+        fake = self._fake(real, portrait, other, rng)
+        worn_real, worn_fake = self._alike((portrait.image, fake), box, rng)
+        return worn_real, worn_fake
+
+    def _fake(
+        self, real: Example, portrait: Portrait, other: Portrait, rng: np.random.Generator
+    ) -> Pixels:
+        methods = dict(self._recipe.synthesis.methods)
+        total, redrawn = sum(methods.values()), methods.pop(REDRAWN, 0.0)
+        versions = redrawn_files(self._cache, real) if rng.random() < redrawn / total else []
+        if not versions:
+            return make_fake(portrait, other, rng, methods)[0]
+        picture = _read(versions[int(rng.integers(len(versions)))])
+        image = self._frame(real, picture)[0]
+        if rng.random() < 0.6:
+            return image
+        hard = shape.outline_mask(portrait.landmarks, portrait.side_px, _outline(rng), rng)
+        mask = shape.soften(hard, rng)[..., None]
+        mixed = image * mask + portrait.image * (1 - mask)
+        return np.rint(mixed).clip(0, 255).astype(np.uint8)
+
+    def _labelled(self, rng: np.random.Generator) -> list[Pixels]:
+        fake = self._pool.fake(rng, self._recipe.batch.kinds)
+        real = self._pool.partner(fake, rng)
+        return [
+            self._alike((portrait.image,), box, rng)[0]
+            for portrait, box in (self._portrait(fake), self._portrait(real))
+        ]
+
+    def _portrait(self, example: Example) -> tuple[Portrait, Box]:
+        """The example at the side and margin at which fakes are made, and its face's box there."""
+        image, matrix = self._frame(example, load_crop(self._cache, example))
+        landmarks = shape.transform(matrix, example.landmarks)
+        x1, y1, x2, y2 = shape.transform(matrix, np.reshape(example.box, (2, 2))).ravel().tolist()
+        return Portrait(image=image, landmarks=landmarks), (x1, y1, x2, y2)
+
+    def _frame(self, example: Example, picture: Pixels) -> tuple[Pixels, npt.NDArray[np.float64]]:
+        plan = self._recipe.synthesis
+        image = crop(picture, example.box, plan.margin, plan.side_px)
+        return image, crop_transform(example.box, plan.margin, plan.side_px)
+
+    def _alike(
+        self, images: Sequence[Pixels], box: Box, rng: np.random.Generator
+    ) -> tuple[Pixels, ...]:
+        """The same degradation, crop and mirroring for every picture."""
+        seed = int(rng.integers(1 << 62))
+        cut = _jittered(box, self._recipe, rng)
+        size = self._recipe.input.size_px
+        mirror = rng.random() < 0.5
+        chip = _chip(box, images[0].shape[0], rng) if rng.random() < 0.25 else None
+        strength = self._recipe.augmentation.degrade
+        result = []
+        for image in images:
+            worn = degrade(image, np.random.default_rng(seed), strength=strength)
+            face = crop(worn if chip is None else _cut_to(worn, chip), cut, 0.0, size)
+            result.append(np.ascontiguousarray(face[:, ::-1]) if mirror else face)
+        return tuple(result)
+
+
+def _jittered(box: Box, recipe: Recipe, rng: np.random.Generator) -> Box:
+    """The square of a random margin and shift around the face."""
+    x1, y1, x2, y2 = box
+    side = max(x2 - x1, y2 - y1) * (1 + 2 * rng.uniform(*recipe.augmentation.margin))
+    dx, dy = rng.uniform(-1, 1, 2) * recipe.augmentation.shift * side
+    cx, cy = (x1 + x2) / 2 + dx, (y1 + y2) / 2 + dy
+    return (cx - side / 2, cy - side / 2, cx + side / 2, cy + side / 2)
+
+
+def _chip(box: Box, side_px: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """A rectangle of whole pixels close around the face: left, top, right, bottom.
+
+    Many real photos come as tight face chips, whose crops show repeated edge pixels; some fakes
+    must show them too, or they would tell the label.
+    """
+    x1, y1, x2, y2 = box
+    grow = rng.uniform(-0.04, 0.2, 4) * max(x2 - x1, y2 - y1)
+    edges = np.array([x1 - grow[0], y1 - grow[1], x2 + grow[2], y2 + grow[3]])
+    left, top, right, bottom = np.rint(edges).clip(0, side_px).astype(int).tolist()
+    return left, top, right, bottom
+
+
+def _cut_to(image: Pixels, chip: tuple[int, int, int, int]) -> Pixels:
+    left, top, right, bottom = chip
+    side = image.shape[0]
+    return np.asarray(
+        cv2.copyMakeBorder(
+            image[top:bottom, left:right],
+            top, side - bottom, left, side - right, cv2.BORDER_REPLICATE,
+        ),
+        np.uint8,
+    )  # fmt: skip
+
+
+def _outline(rng: np.random.Generator) -> str:
+    return shape.FACE_OUTLINES[int(rng.integers(len(shape.FACE_OUTLINES)))]
+
+
+def _read(path: Path) -> Pixels:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise FileNotFoundError(f"{path} is missing or not a picture")
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def redrawn_files(cache: Path, example: Example) -> list[Path]:
+    """The redrawn versions of an example's crop that the cache holds."""
+    path = cache / REDRAWN / Path(example.file).relative_to("crops")
+    return sorted(path.parent.glob(f"{path.stem}.*.png"))
+
+
+# --- drawing examples --------------------------------------------------------------------------
+
+
+class Pool:
+    """Examples to draw from: a source, then a medium, then a face.
+
+    Sources are drawn with the square root of their number of media, so that neither a large nor a
+    tiny one dominates.
+    """
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self.reals = [example for example in examples if not example.fake]
+        self._stills = _Sources([e for e in self.reals if e.media.medium is MediaKind.IMAGE])
+        self._clips = _Sources([e for e in self.reals if e.media.medium is MediaKind.VIDEO])
+        self._of_source = {
+            source: _Sources([e for e in self.reals if e.media.source == source])
+            for source in {example.media.source for example in self.reals}
+        }
+        of_kind: dict[str, list[Example]] = defaultdict(list)
+        for example in examples:
+            if example.fake:
+                of_kind[example.media.kind].append(example)
+        self._fakes = {kind: _Sources(found) for kind, found in of_kind.items()}
+        poses = [example.landmarks for example in self.reals]
+        self._poses = np.array([_pose(np.array(points)) for points in poses])
+
+    def real(self, rng: np.random.Generator, video: float) -> Example:
+        """A real crop; from a video with probability `video`, where there are both."""
+        from_clip = rng.random() < video
+        chosen = self._clips if (from_clip and self._clips) or not self._stills else self._stills
+        return chosen.draw(rng)
+
+    def fake(self, rng: np.random.Generator, kinds: Mapping[str, float]) -> Example:
+        """A labelled fake: its kind by the given weights, then its generator."""
+        names = [name for name in sorted(kinds) if name in self._fakes]
+        if not names:
+            raise ValueError(f"no labelled fakes of {', '.join(sorted(kinds))}")
+        weights = np.array([kinds[name] for name in names])
+        return self._fakes[names[int(rng.choice(len(names), p=weights / weights.sum()))]].draw(rng)
+
+    def partner(self, fake: Example, rng: np.random.Generator) -> Example:
+        """A real for a labelled fake: mostly of the same source, where it has any."""
+        same = self._of_source.get(fake.media.source)
+        if same is not None and rng.random() < 0.7:
+            return same.draw(rng)
+        return self._stills.draw(rng) if self._stills else self._clips.draw(rng)
+
+    def alike(self, example: Example, rng: np.random.Generator) -> Example:
+        """Of a few reals, the one whose head is turned most like the example's."""
+        picks = rng.integers(0, len(self.reals), CANDIDATES)
+        pose = _pose(np.array(example.landmarks))
+        distance = np.abs(self._poses[picks] - pose).sum(1)
+        other = [self.reals[pick].media.group != example.media.group for pick in picks]
+        distance = np.where(other, distance, np.inf)
+        return self.reals[int(picks[int(distance.argmin())])]
+
+
+class _Sources:
+    """Examples by source and medium."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        tree: dict[tuple[str, str], dict[str, list[Example]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
+        for example in examples:
+            tree[example.media.source, example.media.generator][example.media.path].append(example)
+        self._media = [list(of_source.values()) for of_source in tree.values()]
+        weights = np.sqrt([len(media) for media in self._media])
+        self._weights = weights / weights.sum() if len(weights) else weights
+
+    def __bool__(self) -> bool:
+        return bool(self._media)
+
+    def draw(self, rng: np.random.Generator) -> Example:
+        media = self._media[int(rng.choice(len(self._media), p=self._weights))]
+        faces = media[int(rng.integers(len(media)))]
+        return faces[int(rng.integers(len(faces)))]
+
+
+def _pose(points: npt.NDArray) -> npt.NDArray[np.float64]:
+    """Yaw, pitch and roll as ratios of the five points: (3,)."""
+    eyes = points[1] - points[0]
+    width = max(float(np.hypot(*eyes)), 1e-3)
+    middle, mouth = (points[0] + points[1]) / 2, (points[3] + points[4]) / 2
+    nose = points[2] - middle
+    along, down = eyes / width, np.array([-eyes[1], eyes[0]]) / width
+    height = max(abs(float((mouth - middle) @ down)), 1e-3)
+    return np.array([nose @ along / width, nose @ down / height, eyes[1] / width * 0.5])

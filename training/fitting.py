@@ -1,0 +1,193 @@
+"""The training loop: pair batches, AdamW, an average of the weights, exact resume."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from detector.preprocess import to_tensor
+from training import checkpoint, networks
+from training.batches import Batch
+from training.checkpoint import Progress
+from training.recipe import Optimiser, Recipe
+
+#: Crops whose statistics the BatchNorm layers start from.
+REESTIMATION_STEPS = 4
+#: Named figures of a validation; the run keeps the weights with the highest `score`.
+Figures = dict[str, float]
+Validate = Callable[[nn.Module], Figures]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What a progress bar shows after each step."""
+
+    step: int
+    steps: int
+    loss: float
+    crops: int
+    #: Figures of the validation after this step, if there was one.
+    figures: Figures | None
+
+
+def fit(
+    recipe: Recipe,
+    steps: Dataset[Batch],
+    data: Path,
+    out: Path,
+    *,
+    validate: Validate,
+    workers: int = 1,
+    on_step: Callable[[StepReport], None] | None = None,
+) -> tuple[nn.Module, Progress]:
+    """Train from `out`'s checkpoint or from the start; the averaged network in eval mode.
+
+    `steps[i]` is the batch of step i. Each `recipe.validate_every` steps, and at the end, the
+    averaged network is validated and the run checkpointed. Of the averages validated, the one
+    with the highest `score` is returned.
+    """
+    module = networks.prepare(recipe.network, data, _first_crops(steps, recipe), recipe.seed)
+    optimiser = _optimiser(module, recipe.optimiser)
+    average = networks.Average(module, recipe.optimiser.average)
+    progress = checkpoint.load(out, recipe.sha256, module, optimiser, average)
+    progress = progress or Progress(recipe_sha256=recipe.sha256)
+    losses: list[float] = []
+    begun = time.monotonic() - progress.seconds
+    for batch in _remaining(steps, recipe, progress.step, workers):
+        losses.append(_step(module, optimiser, average, batch, recipe, progress.step))
+        progress.step += 1
+        figures = None
+        if progress.step % recipe.validate_every == 0 or progress.step == recipe.optimiser.steps:
+            progress.seconds = time.monotonic() - begun
+            figures = _validate(module, average, validate, out, progress, losses)
+            losses = []
+            checkpoint.save(out, progress, module, optimiser, average)
+        if on_step:
+            on_step(_report(recipe, progress, batch, losses, figures))
+    return _best(module, out), progress
+
+
+def _step(
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: networks.Average,
+    batch: Batch,
+    recipe: Recipe,
+    step: int,
+) -> float:
+    # Dropout draws from here: seeded by step, so that a resumed run draws the same.
+    torch.manual_seed(recipe.seed * 1_000_003 + step)
+    module.train()
+    for group in optimiser.param_groups:
+        group["lr"] = learning_rate(recipe.optimiser, step)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = module(to_tensor(batch.crops, recipe.input))
+    loss = batch_loss(logits.float(), batch, recipe.optimiser)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm)
+    optimiser.step()
+    average.update(module, step)
+    return float(loss.detach())
+
+
+def batch_loss(logits: torch.Tensor, batch: Batch, plan: Optimiser) -> torch.Tensor:
+    """Cross-entropy with smoothed labels, and the ranking of each fake above its own real."""
+    labels = torch.from_numpy(batch.labels)
+    smoothed = labels * (1 - 2 * plan.smoothing) + plan.smoothing
+    loss = F.binary_cross_entropy_with_logits(logits, smoothed)
+    if plan.ranking and batch.pairs:
+        gap = logits[batch.pairs : 2 * batch.pairs] - logits[: batch.pairs]
+        loss = loss + plan.ranking * F.softplus(-gap).mean()
+    return loss
+
+
+def learning_rate(plan: Optimiser, step: int) -> float:
+    """Linear warm-up, then a cosine down to 1% of the peak."""
+    if step < plan.warm_up_steps:
+        return plan.learning_rate * (step + 1) / plan.warm_up_steps
+    done = (step - plan.warm_up_steps) / max(1, plan.steps - plan.warm_up_steps)
+    return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def _optimiser(module: nn.Module, plan: Optimiser) -> torch.optim.Optimizer:
+    """AdamW; biases and normalisation are not decayed."""
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": plan.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=plan.learning_rate)
+
+
+def _first_crops(steps: Dataset[Batch], recipe: Recipe) -> torch.Tensor:
+    count = min(REESTIMATION_STEPS, recipe.optimiser.steps)
+    crops = np.concatenate([steps[step].crops for step in range(count)])
+    return to_tensor(crops, recipe.input)
+
+
+def _remaining(steps: Dataset[Batch], recipe: Recipe, done: int, workers: int) -> Iterator[Batch]:
+    rest: Sequence[int] = range(done, recipe.optimiser.steps)
+    loader: DataLoader[Batch] = DataLoader(
+        Subset(steps, rest),
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+    )
+    yield from loader
+
+
+def _validate(
+    module: nn.Module,
+    average: networks.Average,
+    validate: Validate,
+    out: Path,
+    progress: Progress,
+    losses: Sequence[float],
+) -> Figures:
+    judged = _with_weights(module, average.state)
+    figures = validate(judged)
+    loss = float(np.mean(losses))
+    progress.history.append({"step": progress.step, "loss": loss, **figures})
+    if figures["score"] > progress.best:
+        progress.best, progress.best_step = figures["score"], progress.step
+        checkpoint.write_tensors(out / "best.safetensors", average.state)
+    return figures
+
+
+def _best(module: nn.Module, out: Path) -> nn.Module:
+    return _with_weights(module, checkpoint.read_tensors(out / "best.safetensors"))
+
+
+def _with_weights(module: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module:
+    judged = copy.deepcopy(module).eval().requires_grad_(False)
+    judged.load_state_dict(state)
+    return judged
+
+
+def _report(
+    recipe: Recipe,
+    progress: Progress,
+    batch: Batch,
+    losses: Sequence[float],
+    figures: Figures | None,
+) -> StepReport:
+    recent = losses[-50:] or [progress.history[-1]["loss"]]
+    return StepReport(
+        step=progress.step,
+        steps=recipe.optimiser.steps,
+        loss=float(np.mean(recent)),
+        crops=len(batch.labels),
+        figures=figures,
+    )

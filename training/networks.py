@@ -1,0 +1,103 @@
+"""A network ready to be trained: built, given pretrained weights, its BatchNorm re-estimated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from core.errors import ModelMissing, UsageError
+from detector import architectures
+from training.recipe import Network
+
+
+def prepare(network: Network, data: Path, sample: torch.Tensor, seed: int) -> nn.Module:
+    """Build the recipe's network; where it names pretrained weights, load them from `data`.
+
+    `sample` is float32 (n, 3, size, size), normalised as in training: its statistics replace
+    those that were folded into the pretrained convolutions. Raises ModelMissing, UsageError.
+    """
+    torch.manual_seed(seed)
+    module = architectures.build(network.architecture, **network.options)
+    if network.pretrained:
+        load_backbone(module, data / network.pretrained)
+        reestimate_batchnorm(module, sample)
+    return module.to(memory_format=torch.channels_last)
+
+
+def load_backbone(module: nn.Module, path: Path) -> None:
+    """Copy every tensor of `path` whose name and shape fit, all but the classifier.
+
+    Raises ModelMissing without the file, UsageError when the file is of another network.
+    """
+    if not path.exists():
+        raise ModelMissing(
+            f"There are no pretrained weights at {path}; give the right data folder, or set "
+            'network.pretrained = "" in the recipe to start from random weights.'
+        )
+    own = module.state_dict()
+    found = {
+        name: value.to(own[name].dtype)
+        for name, value in load_file(path).items()
+        if name in own and value.shape == own[name].shape
+    }
+    missing = {name for name in set(own) - set(found) if not name.startswith("classifier")}
+    if missing:
+        raise UsageError(f"{path} does not fit: {len(missing)} tensors have no counterpart in it")
+    module.load_state_dict(found, strict=False)
+
+
+@torch.no_grad()
+def reestimate_batchnorm(module: nn.Module, sample: torch.Tensor) -> None:
+    """Give every BatchNorm the statistics of its input on `sample`, keeping its function.
+
+    The weights at hand had BatchNorm folded into the convolutions (weight 1, mean 0, variance
+    1 - eps), which makes the first training step jump. With the true mean and variance as running
+    statistics, and weight and bias set to undo them, the function stays and training starts
+    from it. Layers are done in order, so that each sees the input that it will see.
+    """
+    module.eval()
+    layers = [layer for layer in module.modules() if isinstance(layer, _BatchNorm)]
+    handles = [layer.register_forward_pre_hook(_reestimate) for layer in layers]
+    try:
+        module(sample)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _reestimate(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    assert isinstance(layer, _BatchNorm)
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
+    values = inputs[0]
+    axes = [axis for axis in range(values.ndim) if axis != 1]
+    mean, variance = values.mean(axes), values.var(axes, unbiased=False)
+    # The function before: y = scale * x + shift.
+    scale = layer.weight / torch.sqrt(layer.running_var + layer.eps)
+    shift = layer.bias - scale * layer.running_mean
+    layer.running_mean.copy_(mean)
+    layer.running_var.copy_(variance)
+    layer.weight.copy_(scale * torch.sqrt(variance + layer.eps))
+    layer.bias.copy_(shift + scale * mean)
+
+
+class Average:
+    """An exponential average of a network's weights and statistics, kept in its own copy."""
+
+    def __init__(self, module: nn.Module, share: float) -> None:
+        self.state = {name: value.detach().clone() for name, value in module.state_dict().items()}
+        self._share = share
+
+    @torch.no_grad()
+    def update(self, module: nn.Module, step: int) -> None:
+        """Move towards the network; early on faster, so that the start is soon forgotten."""
+        share = min(self._share, (1 + step) / (10 + step))
+        for name, value in module.state_dict().items():
+            if value.is_floating_point():
+                self.state[name].lerp_(value, 1 - share)
+            else:
+                self.state[name].copy_(value)

@@ -1,0 +1,131 @@
+"""A recipe: everything that decides what a training run does, read from a TOML file."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core.errors import UsageError
+from detector.spec import Input
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+#: Recipes that come with deepsweep.
+FOLDER = Path(__file__).parent / "recipes"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(_Part):
+    """What is trained."""
+
+    architecture: str
+    #: Keyword arguments of the architecture's builder.
+    options: dict[str, float | int | str | bool] = Field(default_factory=dict)
+    #: File name of pretrained weights below the data folder; "" starts from random weights.
+    pretrained: str = ""
+
+
+class Validation(_Part):
+    """What is held out of the training set; never a part of the development set."""
+
+    #: Sources held out whole.
+    sources: tuple[str, ...] = ()
+    #: Groups held out whole.
+    groups: tuple[str, ...] = ()
+    #: Share of the groups of every other source.
+    share: Share = 0.1
+    #: Frames looked at in each video.
+    frames: int = Field(default=8, ge=1)
+
+
+class Batch(_Part):
+    """What a step is made of."""
+
+    #: Real crops, each with a fake made of it.
+    pairs: int = Field(ge=0)
+    #: Labelled fakes, each with a labelled real.
+    labelled: int = Field(ge=0)
+    #: Weight of each kind among the labelled fakes.
+    kinds: dict[str, float] = Field(default_factory=dict)
+    #: Share of real crops that are drawn from videos.
+    video: Share = 0.35
+
+
+class Synthesis(_Part):
+    """How fakes are made of real crops."""
+
+    #: Weight of each method of `training.synthesis.METHODS`, and of `redrawn`.
+    methods: dict[str, float]
+    #: Side of the picture that fakes are made at, pixels, and its margin around the face box.
+    side_px: int = Field(default=224, ge=64)
+    margin: float = Field(default=0.36, ge=0.0, le=0.6)
+
+
+class Augmentation(_Part):
+    """What is done alike to reals and fakes."""
+
+    #: How often pictures are degraded, 0..1 of `training.degrade`.
+    degrade: Share = 1.0
+    #: Margins of the network's crop are drawn from here.
+    margin: tuple[float, float] = (0.1, 0.3)
+    #: Its centre is shifted by up to this share of its side.
+    shift: Share = 0.03
+
+
+class Optimiser(_Part):
+    """AdamW with warm-up, cosine decay and an average of the weights."""
+
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    steps: int = Field(ge=1)
+    warm_up_steps: int = Field(ge=0)
+    #: Each step the average keeps this share of itself.
+    average: Share = 0.998
+    #: Weight of the loss that ranks each fake above the real it was made of.
+    ranking: float = Field(default=0.0, ge=0)
+    #: Labels become this far from 0 and 1.
+    smoothing: Share = 0.0
+    clip_norm: float = Field(default=5.0, gt=0)
+
+
+class Recipe(_Part):
+    """The whole file."""
+
+    name: str
+    document: str = ""
+    seed: int = 0
+    input: Input
+    network: Network
+    validation: Validation
+    batch: Batch
+    synthesis: Synthesis
+    augmentation: Augmentation
+    optimiser: Optimiser
+    #: Steps between validations, each with a checkpoint.
+    validate_every: int = Field(default=250, ge=1)
+
+    @property
+    def sha256(self) -> str:
+        """Of the canonical JSON form: two runs with one hash were asked the same."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load(name_or_path: str | Path) -> Recipe:
+    """A recipe by the name of a file in `training/recipes` or by path. Raises UsageError."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name_or_path}.toml"
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
+        raise UsageError(f"There is no recipe {path}; known are {known}.") from None
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        raise UsageError(f"The recipe {path} cannot be read: {error}") from error

@@ -1,0 +1,110 @@
+"""Validation while training: held-out media and held-out synthetic pairs, by generator."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from detector.faces import crop
+from detector.frames import Pixels
+from detector.preprocess import to_tensor
+from detector.spec import Input
+from training.batches import Batch
+from training.crops import Example, load_crop
+from training.fitting import Figures
+from training.recipe import Recipe
+
+#: A generator needs this many held-out media to count.
+FEWEST_MEDIA = 4
+
+Logits = npt.NDArray[np.float64]
+
+
+class Validation:
+    """Crops made once, scored each time."""
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        cache: Path,
+        recipe: Recipe,
+        pairs: Sequence[Batch] = (),
+    ) -> None:
+        self.examples = list(examples)
+        self._input = recipe.input
+        self._crops = serving_crops(examples, cache, recipe.input)
+        self._pairs = pairs
+
+    def __call__(self, module: nn.Module) -> Figures:
+        """AUC per generator over media, their mean as `score`, and AUC on synthetic pairs.
+
+        Each generator's fakes stand against all held-out reals of their medium.
+        """
+        logits = self.logits(module)
+        figures = by_generator(self.examples, logits)
+        if figures:
+            figures["score"] = float(np.mean(list(figures.values())))
+        if self._pairs:
+            figures["synthetic"] = self._synthetic(module)
+        figures.setdefault("score", figures.get("synthetic", 0.0))
+        return figures
+
+    def logits(self, module: nn.Module) -> Logits:
+        """One logit per example, in their order."""
+        return forward(module, self._crops, self._input)
+
+    def _synthetic(self, module: nn.Module) -> float:
+        logits = np.concatenate([forward(module, p.crops, self._input) for p in self._pairs])
+        labels = np.concatenate([p.labels for p in self._pairs])
+        return float(roc_auc_score(labels, logits))
+
+
+def serving_crops(examples: Sequence[Example], cache: Path, spec: Input) -> Pixels:
+    """The crops as scanning cuts them, uint8 (n, size, size, 3)."""
+    if not examples:
+        return np.zeros((0, spec.size_px, spec.size_px, 3), np.uint8)
+    return np.stack(
+        [crop(load_crop(cache, e), e.box, spec.crop_margin, spec.size_px) for e in examples]
+    )
+
+
+@torch.inference_mode()
+def forward(module: nn.Module, crops: Pixels, spec: Input, batch: int = 64) -> Logits:
+    """Logits in float64, computed in bfloat16 batches."""
+    parts = []
+    for start in range(0, len(crops), batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(module(to_tensor(crops[start : start + batch], spec)).double())
+    return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+
+def by_generator(examples: Sequence[Example], logits: Logits) -> Figures:
+    """AUC of each generator with enough held-out media; a medium counts by its mean logit."""
+    scores: dict[str, list[float]] = defaultdict(list)
+    media = {}
+    for example, logit in zip(examples, logits, strict=True):
+        scores[example.media.path].append(float(logit))
+        media[example.media.path] = example.media
+    mean = {path: float(np.mean(values)) for path, values in scores.items()}
+    figures = {}
+    for generator in sorted({m.generator for m in media.values() if m.label == "fake"}):
+        fakes = [path for path, m in media.items() if m.generator == generator]
+        if len(fakes) < FEWEST_MEDIA and media[fakes[0]].medium == "image":
+            continue
+        reals = [
+            path
+            for path, m in media.items()
+            if m.label == "real" and m.medium == media[fakes[0]].medium
+        ]
+        if not reals:
+            continue
+        labels = [1] * len(fakes) + [0] * len(reals)
+        figures[generator] = float(roc_auc_score(labels, [mean[p] for p in fakes + reals]))
+    return figures
