@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from alembic import command
 from alembic.config import Config
@@ -17,6 +17,7 @@ from core.errors import DatabaseOutdated
 from core.settings import Settings
 from db import partitions
 from db.session import connect
+from db.tables.base import Word
 
 _SCRIPTS = Path(__file__).parent
 #: Key of the advisory lock that lets one process at a time migrate.
@@ -78,6 +79,11 @@ def config(connection: Connection) -> Config:
 def compared(name: str | None, kind: str, _: Mapping[Any, Any]) -> bool:
     """Whether autogenerate looks at an object: partitions come and go and are left out."""
     return not (kind == "table" and (name or "").startswith("face_score_"))
+
+
+def rendered(kind: str, thing: Any, _: Any) -> str | Literal[False]:
+    """Write a checked word into a migration as the text it is."""
+    return "sa.Text()" if kind == "type" and isinstance(thing, Word) else False
 
 
 @contextlib.contextmanager

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
 from alembic import context
 
-from db.migrations import compared
+from db.migrations import compared, rendered
 from db.tables import Base
-from db.tables.base import Word
-
-
-def rendered(kind: str, thing: Any, _: Any) -> str | Literal[False]:
-    """Write a checked word into a migration as the text it is."""
-    return "sa.Text()" if kind == "type" and isinstance(thing, Word) else False
-
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+
+from db.migrations.columns import NOW, TIME, key, optional, required
 
 
 def create() -> None:
@@ -27,62 +29,30 @@ def drop() -> None:
 def _api_key() -> None:
     op.create_table(
         "api_key",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
+        key("Identifier."),
+        required(
+            "prefix", sa.Text(), "Public start of the key: names it in lists and finds its row."
         ),
-        sa.Column(
-            "prefix",
-            sa.Text(),
-            nullable=False,
-            comment="Public start of the key: names it in lists and finds its row.",
-        ),
-        sa.Column(
+        required(
             "secret_sha256",
             sa.LargeBinary(),
-            nullable=False,
-            comment="SHA-256 of the key, which carries 256 random bits and needs no salt.",
+            "SHA-256 of the key, which carries 256 random bits and needs no salt.",
         ),
-        sa.Column("name", sa.Text(), nullable=False, comment="Whose key it is."),
-        sa.Column("scopes", sa.ARRAY(sa.Text()), nullable=False, comment="What it may do."),
-        sa.Column(
+        required("name", sa.Text(), "Whose key it is."),
+        required("scopes", sa.ARRAY(sa.Text()), "What it may do."),
+        required(
             "sources",
             sa.ARRAY(sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="Prefixes it may have scanned; an empty list allows none.",
+            "Prefixes it may have scanned; an empty list allows none.",
+            default=sa.text("'{}'"),
         ),
-        sa.Column(
-            "requests_per_minute",
-            sa.Integer(),
-            server_default=sa.text("600"),
-            nullable=False,
-            comment="How often it may ask.",
+        required(
+            "requests_per_minute", sa.Integer(), "How often it may ask.", default=sa.text("600")
         ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When the row was made.",
-        ),
-        sa.Column(
-            "expires_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it stops to work; NULL for never.",
-        ),
-        sa.Column(
-            "revoked_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it was taken back.",
-        ),
-        sa.Column(
-            "last_used_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it was last seen, to the minute.",
-        ),
+        required("created_at", TIME, "When the row was made.", default=NOW),
+        optional("expires_at", TIME, "When it stops to work; NULL for never."),
+        optional("revoked_at", TIME, "When it was taken back."),
+        optional("last_used_at", TIME, "When it was last seen, to the minute."),
         sa.CheckConstraint(
             "scopes <@ ARRAY['scan', 'read', 'review', 'admin']::text[]",
             name=op.f("ck_api_key_scopes_words"),
@@ -94,44 +64,20 @@ def _api_key() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_api_key")),
         sa.UniqueConstraint("prefix", name=op.f("uq_api_key_prefix")),
     )
-    op.create_index(op.f("ix_api_key_created_at_id"), "api_key", ["created_at", "id"], unique=False)
+    op.create_index(op.f("ix_api_key_created_at_id"), "api_key", ["created_at", "id"])
 
 
 def _audit_event() -> None:
     op.create_table(
         "audit_event",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
-        ),
-        sa.Column(
-            "actor",
-            sa.Text(),
-            nullable=False,
-            comment="Who: a key's name, a job, the command line.",
-        ),
-        sa.Column(
-            "api_key_id",
-            sa.BigInteger(),
-            nullable=True,
-            comment="The key it was done with, if any.",
-        ),
-        sa.Column("action", sa.Text(), nullable=False, comment="What, e.g. model.promoted."),
-        sa.Column("subject_kind", sa.Text(), nullable=False, comment="To what kind of thing."),
-        sa.Column("subject_id", sa.Text(), nullable=False, comment="To which one."),
-        sa.Column(
-            "details",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="Before, after, and why.",
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When.",
-        ),
+        key("Identifier."),
+        required("actor", sa.Text(), "Who: a key's name, a job, the command line."),
+        optional("api_key_id", sa.BigInteger(), "The key it was done with, if any."),
+        required("action", sa.Text(), "What, e.g. model.promoted."),
+        required("subject_kind", sa.Text(), "To what kind of thing."),
+        required("subject_id", sa.Text(), "To which one."),
+        required("details", JSONB(), "Before, after, and why.", default=sa.text("'{}'")),
+        required("created_at", TIME, "When.", default=NOW),
         sa.ForeignKeyConstraint(
             ["api_key_id"],
             ["api_key.id"],
@@ -140,39 +86,21 @@ def _audit_event() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_event")),
     )
-    op.create_index(
-        op.f("ix_audit_event_api_key_id_id"), "audit_event", ["api_key_id", "id"], unique=False
-    )
-    op.create_index(
-        op.f("ix_audit_event_created_at_id"), "audit_event", ["created_at", "id"], unique=False
-    )
+    op.create_index(op.f("ix_audit_event_api_key_id_id"), "audit_event", ["api_key_id", "id"])
+    op.create_index(op.f("ix_audit_event_created_at_id"), "audit_event", ["created_at", "id"])
     op.create_index(
         op.f("ix_audit_event_subject_kind_subject_id_id"),
         "audit_event",
         ["subject_kind", "subject_id", "id"],
-        unique=False,
     )
 
 
 def _job_period() -> None:
     op.create_table(
         "job_period",
-        sa.Column("job", sa.Text(), nullable=False, comment="Name of the job."),
-        sa.Column(
-            "period",
-            sa.DateTime(timezone=True),
-            nullable=False,
-            comment="Start of the period it stands for.",
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it was begun.",
-        ),
-        sa.Column(
-            "finished_at", sa.DateTime(timezone=True), nullable=True, comment="When it ended."
-        ),
+        required("job", sa.Text(), "Name of the job."),
+        required("period", TIME, "Start of the period it stands for."),
+        required("created_at", TIME, "When it was begun.", default=NOW),
+        optional("finished_at", TIME, "When it ended."),
         sa.PrimaryKeyConstraint("job", "period", name=op.f("pk_job_period")),
     )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+
+from db.migrations.columns import NOW, TIME, key, optional, required
 
 
 def create() -> None:
@@ -24,32 +28,19 @@ def drop() -> None:
 def _media() -> None:
     op.create_table(
         "media",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
-        ),
-        sa.Column("sha256", sa.LargeBinary(), nullable=False, comment="SHA-256 of the bytes."),
-        sa.Column("kind", sa.Text(), nullable=False, comment="How it is sampled."),
-        sa.Column(
-            "format", sa.Text(), nullable=False, comment="Container or format, e.g. jpeg, mp4."
-        ),
-        sa.Column("width", sa.Integer(), nullable=False, comment="Of the upright picture, pixels."),
-        sa.Column(
-            "height", sa.Integer(), nullable=False, comment="Of the upright picture, pixels."
-        ),
-        sa.Column(
+        key("Identifier."),
+        required("sha256", sa.LargeBinary(), "SHA-256 of the bytes."),
+        required("kind", sa.Text(), "How it is sampled."),
+        required("format", sa.Text(), "Container or format, e.g. jpeg, mp4."),
+        required("width", sa.Integer(), "Of the upright picture, pixels."),
+        required("height", sa.Integer(), "Of the upright picture, pixels."),
+        optional(
             "duration_s",
             sa.Double(),
-            nullable=True,
-            comment="Seconds; NULL for a still picture or where the container does not say.",
+            "Seconds; NULL for a still picture or where the container does not say.",
         ),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False, comment="Number of bytes."),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When these bytes were first met.",
-        ),
+        required("size_bytes", sa.BigInteger(), "Number of bytes."),
+        required("created_at", TIME, "When these bytes were first met.", default=NOW),
         sa.CheckConstraint("kind IN ('image', 'video')", name=op.f("ck_media_kind_word")),
         sa.CheckConstraint("duration_s >= 0", name=op.f("ck_media_duration")),
         sa.CheckConstraint("octet_length(sha256) = 32", name=op.f("ck_media_sha256_length")),
@@ -60,145 +51,90 @@ def _media() -> None:
 
 
 def _item() -> None:
-    op.create_table(
-        "item",
-        sa.Column(
-            "id",
-            sa.BigInteger(),
-            sa.Identity(always=True),
-            nullable=False,
-            comment="Identifier; items of a scan are paged in its order.",
-        ),
-        sa.Column("scan_id", sa.Uuid(), nullable=False, comment="The scan it belongs to."),
-        sa.Column("uri", sa.Text(), nullable=False, comment="Where the object lies."),
-        sa.Column(
+    op.create_table("item", *_item_source(), *_item_lease(), *_item_outcome(), *_item_constraints())
+    _item_indexes()
+
+
+def _item_source() -> list[sa.Column[Any]]:
+    return [
+        key("Identifier; items of a scan are paged in its order."),
+        required("scan_id", sa.Uuid(), "The scan it belongs to."),
+        required("uri", sa.Text(), "Where the object lies."),
+        required(
             "uri_sha256",
             sa.LargeBinary(),
-            nullable=False,
-            comment="SHA-256 of the URI in UTF-8: its identity within the scan.",
+            "SHA-256 of the URI in UTF-8: its identity within the scan.",
         ),
-        sa.Column(
-            "version", sa.Text(), nullable=True, comment="Version of the key in a versioned bucket."
-        ),
-        sa.Column(
-            "etag",
-            sa.Text(),
-            nullable=True,
-            comment="The storage's mark of the content when it was listed.",
-        ),
-        sa.Column(
-            "size_bytes", sa.BigInteger(), nullable=True, comment="Size when it was listed, bytes."
-        ),
-        sa.Column(
-            "status",
-            sa.Text(),
-            server_default="queued",
-            nullable=False,
-            comment="Where the item stands.",
-        ),
-        sa.Column(
-            "priority",
-            sa.Text(),
-            server_default="bulk",
-            nullable=False,
-            comment="Its scan's, repeated for the queue.",
-        ),
-        sa.Column(
+        optional("version", sa.Text(), "Version of the key in a versioned bucket."),
+        optional("etag", sa.Text(), "The storage's mark of the content when it was listed."),
+        optional("size_bytes", sa.BigInteger(), "Size when it was listed, bytes."),
+    ]
+
+
+def _item_lease() -> list[sa.Column[Any]]:
+    return [
+        required("status", sa.Text(), "Where the item stands.", default="queued"),
+        required("priority", sa.Text(), "Its scan's, repeated for the queue.", default="bulk"),
+        required(
             "attempt",
             sa.Integer(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Counts leases; a result with an older number is refused.",
+            "Counts leases; a result with an older number is refused.",
+            default=sa.text("0"),
         ),
-        sa.Column(
+        required(
             "failures",
             sa.SmallInteger(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Transient failures since it was queued.",
+            "Transient failures since it was queued.",
+            default=sa.text("0"),
         ),
-        sa.Column(
+        required(
             "crashes",
             sa.SmallInteger(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Leases that ran out: workers that died with it. At three it is kept apart.",
+            "Leases that ran out: workers that died with it. At three it is kept apart.",
+            default=sa.text("0"),
         ),
-        sa.Column(
-            "not_before",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it may be tried (again).",
-        ),
-        sa.Column(
-            "leased_by", sa.Text(), nullable=True, comment="Name of the worker that holds it."
-        ),
-        sa.Column(
-            "lease_until",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="Until when the worker holds it.",
-        ),
-        sa.Column(
-            "verdict",
-            sa.Text(),
-            nullable=True,
-            comment="The verdict of the scan's model; NULL unless done.",
-        ),
-        sa.Column(
+        required("not_before", TIME, "When it may be tried (again).", default=NOW),
+        optional("leased_by", sa.Text(), "Name of the worker that holds it."),
+        optional("lease_until", TIME, "Until when the worker holds it."),
+    ]
+
+
+def _item_outcome() -> list[sa.Column[Any]]:
+    return [
+        optional("verdict", sa.Text(), "The verdict of the scan's model; NULL unless done."),
+        optional(
             "score",
             sa.Double(),
-            nullable=True,
-            comment="Probability of fake, 0..1; NULL without a verdict and for no_face.",
+            "Probability of fake, 0..1; NULL without a verdict and for no_face.",
         ),
-        sa.Column(
-            "media_id", sa.BigInteger(), nullable=True, comment="What its bytes are, once read."
-        ),
-        sa.Column(
+        optional("media_id", sa.BigInteger(), "What its bytes are, once read."),
+        optional(
             "error_code",
             sa.Text(),
-            nullable=True,
-            comment="Cause of the failure, or of the last try while it waits for another.",
+            "Cause of the failure, or of the last try while it waits for another.",
         ),
-        sa.Column(
-            "error_message",
-            sa.Text(),
-            nullable=True,
-            comment="The same as a sentence for a person.",
+        optional("error_message", sa.Text(), "The same as a sentence for a person."),
+        optional(
+            "error_transient", sa.Boolean(), "Whether the surroundings failed and not the item."
         ),
-        sa.Column(
-            "error_transient",
-            sa.Boolean(),
-            nullable=True,
-            comment="Whether the surroundings failed and not the item.",
-        ),
-        sa.Column(
+        optional(
             "sample_probability",
             sa.Double(),
-            nullable=True,
-            comment="With which probability it was to be kept for review; NULL if none was drawn.",
+            "With which probability it was to be kept for review; NULL if none was drawn.",
         ),
-        sa.Column(
+        required(
             "sampled",
             sa.Boolean(),
-            server_default=sa.text("false"),
-            nullable=False,
-            comment="Whether the draw kept it for review.",
+            "Whether the draw kept it for review.",
+            default=sa.text("false"),
         ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it was listed.",
-        ),
-        sa.Column(
-            "finished_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it got its verdict or its failure.",
-        ),
+        required("created_at", TIME, "When it was listed.", default=NOW),
+        optional("finished_at", TIME, "When it got its verdict or its failure."),
+    ]
+
+
+def _item_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "(score IS NULL) = (verdict IS NULL OR verdict = 'no_face')",
             name=op.f("ck_item_score_of_a_face"),
@@ -242,57 +178,42 @@ def _item() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_item")),
         sa.UniqueConstraint("scan_id", "uri_sha256", name=op.f("uq_item_scan_id_uri_sha256")),
-    )
+    ]
+
+
+def _item_indexes() -> None:
     op.create_index(
-        "ix_item_leases",
-        "item",
-        ["lease_until"],
-        unique=False,
-        postgresql_where=sa.text("status = 'leased'"),
+        "ix_item_leases", "item", ["lease_until"], postgresql_where=sa.text("status = 'leased'")
     )
     op.create_index(
         op.f("ix_item_media_id"),
         "item",
         ["media_id"],
-        unique=False,
         postgresql_where=sa.text("media_id IS NOT NULL"),
     )
     op.create_index(
-        "ix_item_queue",
-        "item",
-        ["priority", "id"],
-        unique=False,
-        postgresql_where=sa.text("status = 'queued'"),
+        "ix_item_queue", "item", ["priority", "id"], postgresql_where=sa.text("status = 'queued'")
     )
-    op.create_index(op.f("ix_item_scan_id_id"), "item", ["scan_id", "id"], unique=False)
+    op.create_index(op.f("ix_item_scan_id_id"), "item", ["scan_id", "id"])
     op.create_index(
         op.f("ix_item_scan_id_score_id"),
         "item",
         ["scan_id", "score", "id"],
-        unique=False,
         postgresql_where=sa.text("score IS NOT NULL"),
     )
-    op.create_index(
-        op.f("ix_item_scan_id_status_id"), "item", ["scan_id", "status", "id"], unique=False
-    )
+    op.create_index(op.f("ix_item_scan_id_status_id"), "item", ["scan_id", "status", "id"])
     op.create_index(
         op.f("ix_item_scan_id_verdict_id"),
         "item",
         ["scan_id", "verdict", "id"],
-        unique=False,
         postgresql_where=sa.text("verdict IS NOT NULL"),
     )
     op.create_index(
         "ix_item_scan_queue",
         "item",
         ["scan_id", "id"],
-        unique=False,
         postgresql_where=sa.text("status = 'queued'"),
     )
     op.create_index(
-        "ix_item_workers",
-        "item",
-        ["leased_by"],
-        unique=False,
-        postgresql_where=sa.text("status = 'leased'"),
+        "ix_item_workers", "item", ["leased_by"], postgresql_where=sa.text("status = 'leased'")
     )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+
+from db.migrations.columns import NOW, TIME, key, optional, required
 
 
 def create() -> None:
@@ -34,72 +38,40 @@ def drop() -> None:
 
 
 def _model_version() -> None:
-    op.create_table(
-        "model_version",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
+    op.create_table("model_version", *_model_version_columns(), *_model_version_constraints())
+    _model_version_indexes()
+
+
+def _model_version_columns() -> list[sa.Column[Any]]:
+    return [
+        key("Identifier."),
+        required("name", sa.Text(), "Name of the line of models."),
+        required("number", sa.Integer(), "Number within the name, from 1."),
+        required(
+            "sha256", sa.LargeBinary(), "SHA-256 of model.safetensors, checked at every load."
         ),
-        sa.Column("name", sa.Text(), nullable=False, comment="Name of the line of models."),
-        sa.Column(
-            "number", sa.Integer(), nullable=False, comment="Number within the name, from 1."
-        ),
-        sa.Column(
-            "sha256",
-            sa.LargeBinary(),
-            nullable=False,
-            comment="SHA-256 of model.safetensors, checked at every load.",
-        ),
-        sa.Column(
-            "uri",
-            sa.Text(),
-            nullable=False,
-            comment="Folder or prefix that holds model.safetensors and card.json.",
-        ),
-        sa.Column(
-            "card",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=False,
-            comment="The model's card, in full.",
-        ),
-        sa.Column(
-            "state",
-            sa.Text(),
-            server_default="challenger",
-            nullable=False,
-            comment="Where it stands.",
-        ),
-        sa.Column(
+        required("uri", sa.Text(), "Folder or prefix that holds model.safetensors and card.json."),
+        required("card", JSONB(), "The model's card, in full."),
+        required("state", sa.Text(), "Where it stands.", default="challenger"),
+        required(
             "shadow_share",
             sa.Double(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Share of live items that a challenger judges beside the champion, 0..1.",
+            "Share of live items that a challenger judges beside the champion, 0..1.",
+            default=sa.text("0"),
         ),
-        sa.Column(
+        optional(
             "training_run_id",
             sa.BigInteger(),
-            nullable=True,
-            comment="The run that made it; NULL if it was made elsewhere.",
+            "The run that made it; NULL if it was made elsewhere.",
         ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it was registered.",
-        ),
-        sa.Column(
-            "promoted_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it last became the champion.",
-        ),
-        sa.Column(
-            "retired_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it went out of use.",
-        ),
+        required("created_at", TIME, "When it was registered.", default=NOW),
+        optional("promoted_at", TIME, "When it last became the champion."),
+        optional("retired_at", TIME, "When it went out of use."),
+    ]
+
+
+def _model_version_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "state IN ('challenger', 'champion', 'retired')",
             name=op.f("ck_model_version_state_word"),
@@ -117,13 +89,12 @@ def _model_version() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_model_version")),
         sa.UniqueConstraint("name", "number", name=op.f("uq_model_version_name_number")),
-    )
-    op.create_index(
-        op.f("ix_model_version_created_at_id"), "model_version", ["created_at", "id"], unique=False
-    )
-    op.create_index(
-        op.f("ix_model_version_training_run_id"), "model_version", ["training_run_id"], unique=False
-    )
+    ]
+
+
+def _model_version_indexes() -> None:
+    op.create_index(op.f("ix_model_version_created_at_id"), "model_version", ["created_at", "id"])
+    op.create_index(op.f("ix_model_version_training_run_id"), "model_version", ["training_run_id"])
     op.create_index(
         "uq_model_version_champion",
         "model_version",
@@ -136,45 +107,18 @@ def _model_version() -> None:
 def _snapshot() -> None:
     op.create_table(
         "snapshot",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
+        key("Identifier."),
+        required("name", sa.Text(), "Name a person can say."),
+        optional(
+            "sha256", sa.LargeBinary(), "SHA-256 of its canonical list; NULL until it is frozen."
         ),
-        sa.Column("name", sa.Text(), nullable=False, comment="Name a person can say."),
-        sa.Column(
-            "sha256",
-            sa.LargeBinary(),
-            nullable=True,
-            comment="SHA-256 of its canonical list; NULL until it is frozen.",
+        required("recipe", JSONB(), "How it was put together, enough to make it again."),
+        required(
+            "counts", JSONB(), "Examples by split, label and source.", default=sa.text("'{}'")
         ),
-        sa.Column(
-            "recipe",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=False,
-            comment="How it was put together, enough to make it again.",
-        ),
-        sa.Column(
-            "counts",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="Examples by split, label and source.",
-        ),
-        sa.Column(
-            "parent_id", sa.BigInteger(), nullable=True, comment="The snapshot it replays, if any."
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When the row was made.",
-        ),
-        sa.Column(
-            "frozen_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it was closed; nothing is added afterwards.",
-        ),
+        optional("parent_id", sa.BigInteger(), "The snapshot it replays, if any."),
+        required("created_at", TIME, "When the row was made.", default=NOW),
+        optional("frozen_at", TIME, "When it was closed; nothing is added afterwards."),
         sa.CheckConstraint("octet_length(sha256) = 32", name=op.f("ck_snapshot_sha256_length")),
         sa.ForeignKeyConstraint(
             ["parent_id"], ["snapshot.id"], name=op.f("fk_snapshot_parent_id"), ondelete="SET NULL"
@@ -182,89 +126,62 @@ def _snapshot() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_snapshot")),
         sa.UniqueConstraint("name", name=op.f("uq_snapshot_name")),
     )
-    op.create_index(
-        op.f("ix_snapshot_created_at_id"), "snapshot", ["created_at", "id"], unique=False
-    )
-    op.create_index(op.f("ix_snapshot_parent_id"), "snapshot", ["parent_id"], unique=False)
+    op.create_index(op.f("ix_snapshot_created_at_id"), "snapshot", ["created_at", "id"])
+    op.create_index(op.f("ix_snapshot_parent_id"), "snapshot", ["parent_id"])
 
 
 def _training_run() -> None:
     op.create_table(
         "training_run",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
+        *_training_run_request(),
+        *_training_run_progress(),
+        *_training_run_constraints(),
+    )
+    _training_run_indexes()
+
+
+def _training_run_request() -> list[sa.Column[Any]]:
+    return [
+        key("Identifier."),
+        required("recipe", sa.Text(), "Name of the recipe."),
+        required(
+            "parameters", JSONB(), "What was asked for beyond the recipe.", default=sa.text("'{}'")
         ),
-        sa.Column("recipe", sa.Text(), nullable=False, comment="Name of the recipe."),
-        sa.Column(
-            "parameters",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="What was asked for beyond the recipe.",
-        ),
-        sa.Column(
-            "snapshot_id", sa.BigInteger(), nullable=True, comment="What it trains on, once frozen."
-        ),
-        sa.Column(
+        optional("snapshot_id", sa.BigInteger(), "What it trains on, once frozen."),
+        optional(
             "base_model_version_id",
             sa.BigInteger(),
-            nullable=True,
-            comment="The version it starts from; NULL from scratch.",
+            "The version it starts from; NULL from scratch.",
         ),
-        sa.Column(
-            "state", sa.Text(), server_default="queued", nullable=False, comment="Where it stands."
-        ),
-        sa.Column(
+    ]
+
+
+def _training_run_progress() -> list[sa.Column[Any]]:
+    return [
+        required("state", sa.Text(), "Where it stands.", default="queued"),
+        optional(
             "period",
             sa.Text(),
-            nullable=True,
-            comment="The scheduled time it stands for: at most one run each. NULL if asked for.",
+            "The scheduled time it stands for: at most one run each. NULL if asked for.",
         ),
-        sa.Column(
-            "requested_by", sa.Text(), nullable=False, comment="Schedule, command line or key."
+        required("requested_by", sa.Text(), "Schedule, command line or key."),
+        required("progress", JSONB(), "Step, loss and figures so far.", default=sa.text("'{}'")),
+        optional(
+            "report", JSONB(), "The evaluation beside the base version, and the gate's answer."
         ),
-        sa.Column(
-            "progress",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="Step, loss and figures so far.",
+        optional(
+            "reason", sa.Text(), "Why it was stopped or failed, or was not promoted, as a sentence."
         ),
-        sa.Column(
-            "report",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=True,
-            comment="The evaluation beside the base version, and the gate's answer.",
-        ),
-        sa.Column(
-            "reason",
-            sa.Text(),
-            nullable=True,
-            comment="Why it was stopped or failed, or was not promoted, as a sentence.",
-        ),
-        sa.Column("leased_by", sa.Text(), nullable=True, comment="The trainer that runs it."),
-        sa.Column(
-            "lease_until",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="Until when that trainer holds it.",
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it was asked for.",
-        ),
-        sa.Column(
-            "started_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When a trainer took it.",
-        ),
-        sa.Column(
-            "finished_at", sa.DateTime(timezone=True), nullable=True, comment="When it ended."
-        ),
+        optional("leased_by", sa.Text(), "The trainer that runs it."),
+        optional("lease_until", TIME, "Until when that trainer holds it."),
+        required("created_at", TIME, "When it was asked for.", default=NOW),
+        optional("started_at", TIME, "When a trainer took it."),
+        optional("finished_at", TIME, "When it ended."),
+    ]
+
+
+def _training_run_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "state IN ('queued', 'running', 'succeeded', 'stopped', 'failed')",
             name=op.f("ck_training_run_state_word"),
@@ -287,16 +204,12 @@ def _training_run() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_training_run")),
         sa.UniqueConstraint("period", name=op.f("uq_training_run_period")),
-    )
+    ]
+
+
+def _training_run_indexes() -> None:
     op.create_index(
-        op.f("ix_training_run_base_model_version_id"),
-        "training_run",
-        ["base_model_version_id"],
-        unique=False,
+        op.f("ix_training_run_base_model_version_id"), "training_run", ["base_model_version_id"]
     )
-    op.create_index(
-        op.f("ix_training_run_created_at_id"), "training_run", ["created_at", "id"], unique=False
-    )
-    op.create_index(
-        op.f("ix_training_run_snapshot_id"), "training_run", ["snapshot_id"], unique=False
-    )
+    op.create_index(op.f("ix_training_run_created_at_id"), "training_run", ["created_at", "id"])
+    op.create_index(op.f("ix_training_run_snapshot_id"), "training_run", ["snapshot_id"])

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
+
+from db.migrations.columns import NOW, TIME, key, optional, required
 
 
 def create() -> None:
@@ -27,91 +31,60 @@ def drop() -> None:
 
 
 def _verdict() -> None:
-    op.create_table(
-        "verdict",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
+    op.create_table("verdict", *_verdict_subject(), *_verdict_outcome(), *_verdict_constraints())
+    _verdict_indexes()
+
+
+def _verdict_subject() -> list[sa.Column[Any]]:
+    return [
+        key("Identifier."),
+        required("item_id", sa.BigInteger(), "The item that was judged."),
+        required("model_version_id", sa.BigInteger(), "The version that judged it."),
+        required("media_id", sa.BigInteger(), "The bytes that were judged."),
+        required("role", sa.Text(), "Why this version judged it.", default="scan"),
+        required("plan", sa.Text(), "The sampling plan that was followed."),
+        required(
+            "settings_sha256", sa.LargeBinary(), "SHA-256 of the settings that were in force."
         ),
-        sa.Column("item_id", sa.BigInteger(), nullable=False, comment="The item that was judged."),
-        sa.Column(
-            "model_version_id",
-            sa.BigInteger(),
-            nullable=False,
-            comment="The version that judged it.",
+    ]
+
+
+def _verdict_outcome() -> list[sa.Column[Any]]:
+    return [
+        required("verdict", sa.Text(), "What it is judged to be."),
+        optional(
+            "score", sa.Double(), "Calibrated probability of fake, 0..1; NULL exactly for no_face."
         ),
-        sa.Column(
-            "media_id", sa.BigInteger(), nullable=False, comment="The bytes that were judged."
-        ),
-        sa.Column(
-            "role",
-            sa.Text(),
-            server_default="scan",
-            nullable=False,
-            comment="Why this version judged it.",
-        ),
-        sa.Column(
-            "plan", sa.Text(), nullable=False, comment="The sampling plan that was followed."
-        ),
-        sa.Column(
-            "settings_sha256",
-            sa.LargeBinary(),
-            nullable=False,
-            comment="SHA-256 of the settings that were in force.",
-        ),
-        sa.Column("verdict", sa.Text(), nullable=False, comment="What it is judged to be."),
-        sa.Column(
-            "score",
-            sa.Double(),
-            nullable=True,
-            comment="Calibrated probability of fake, 0..1; NULL exactly for no_face.",
-        ),
-        sa.Column(
-            "reason", sa.Text(), nullable=False, comment="One sentence that says what decided."
-        ),
-        sa.Column(
-            "frames", sa.Integer(), nullable=False, comment="How many frames were looked at."
-        ),
-        sa.Column(
-            "faces", sa.Integer(), nullable=False, comment="How many faces were scored in them."
-        ),
-        sa.Column(
-            "fetch_ms", sa.REAL(), nullable=False, comment="Reading the bytes, milliseconds."
-        ),
-        sa.Column(
-            "decode_ms", sa.REAL(), nullable=False, comment="Decoding the frames, milliseconds."
-        ),
-        sa.Column(
+        required("reason", sa.Text(), "One sentence that says what decided."),
+        required("frames", sa.Integer(), "How many frames were looked at."),
+        required("faces", sa.Integer(), "How many faces were scored in them."),
+        required("fetch_ms", sa.REAL(), "Reading the bytes, milliseconds."),
+        required("decode_ms", sa.REAL(), "Decoding the frames, milliseconds."),
+        required(
             "detect_ms",
             sa.REAL(),
-            nullable=False,
-            comment="The item's share of finding faces in its batches, milliseconds.",
+            "The item's share of finding faces in its batches, milliseconds.",
         ),
-        sa.Column(
-            "score_ms",
-            sa.REAL(),
-            nullable=False,
-            comment="The item's share of scoring faces in its batches, milliseconds.",
+        required(
+            "score_ms", sa.REAL(), "The item's share of scoring faces in its batches, milliseconds."
         ),
-        sa.Column(
+        required(
             "shared",
             sa.Boolean(),
-            server_default=sa.text("false"),
-            nullable=False,
-            comment="Whether it was taken over from equal bytes.",
+            "Whether it was taken over from equal bytes.",
+            default=sa.text("false"),
         ),
-        sa.Column(
+        optional(
             "shared_from_id",
             sa.BigInteger(),
-            nullable=True,
-            comment="The verdict it was taken from, as long as that one is kept.",
+            "The verdict it was taken from, as long as that one is kept.",
         ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it was judged.",
-        ),
+        required("created_at", TIME, "When it was judged.", default=NOW),
+    ]
+
+
+def _verdict_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "(score IS NULL) = (verdict = 'no_face')", name=op.f("ck_verdict_score_of_a_face")
         ),
@@ -151,24 +124,24 @@ def _verdict() -> None:
         sa.UniqueConstraint(
             "item_id", "model_version_id", name=op.f("uq_verdict_item_id_model_version_id")
         ),
-    )
+    ]
+
+
+def _verdict_indexes() -> None:
     op.create_index(
         op.f("ix_verdict_media_id_model_version_id_plan_settings_sha256"),
         "verdict",
         ["media_id", "model_version_id", "plan", "settings_sha256"],
-        unique=False,
     )
     op.create_index(
         op.f("ix_verdict_model_version_id_created_at_id"),
         "verdict",
         ["model_version_id", "created_at", "id"],
-        unique=False,
     )
     op.create_index(
         op.f("ix_verdict_shared_from_id"),
         "verdict",
         ["shared_from_id"],
-        unique=False,
         postgresql_where=sa.text("shared_from_id IS NOT NULL"),
     )
 
@@ -176,30 +149,12 @@ def _verdict() -> None:
 def _frame_verdict() -> None:
     op.create_table(
         "frame_verdict",
-        sa.Column("verdict_id", sa.BigInteger(), nullable=False, comment="Whose frame it is."),
-        sa.Column(
-            "frame_index",
-            sa.Integer(),
-            nullable=False,
-            comment="Position in presentation order, from 0.",
-        ),
-        sa.Column(
-            "pts_s",
-            sa.Double(),
-            nullable=False,
-            comment="Presentation time from the start, seconds.",
-        ),
-        sa.Column(
-            "score",
-            sa.Double(),
-            nullable=True,
-            comment="The highest of its faces' scores; NULL without a face.",
-        ),
-        sa.Column(
-            "faces",
-            sa.SmallInteger(),
-            nullable=False,
-            comment="How many faces it has, also after their rows were dropped.",
+        required("verdict_id", sa.BigInteger(), "Whose frame it is."),
+        required("frame_index", sa.Integer(), "Position in presentation order, from 0."),
+        required("pts_s", sa.Double(), "Presentation time from the start, seconds."),
+        optional("score", sa.Double(), "The highest of its faces' scores; NULL without a face."),
+        required(
+            "faces", sa.SmallInteger(), "How many faces it has, also after their rows were dropped."
         ),
         sa.CheckConstraint(
             "(score IS NULL) = (faces = 0)", name=op.f("ck_frame_verdict_score_of_a_face")
@@ -218,22 +173,12 @@ def _frame_verdict() -> None:
 def _track_score() -> None:
     op.create_table(
         "track_score",
-        sa.Column("verdict_id", sa.BigInteger(), nullable=False, comment="Whose track it is."),
-        sa.Column(
-            "track",
-            sa.SmallInteger(),
-            nullable=False,
-            comment="Number of the person within the item, from 0.",
+        required("verdict_id", sa.BigInteger(), "Whose track it is."),
+        required("track", sa.SmallInteger(), "Number of the person within the item, from 0."),
+        required(
+            "score", sa.Double(), "Calibrated probability that this person's face is fake, 0..1."
         ),
-        sa.Column(
-            "score",
-            sa.Double(),
-            nullable=False,
-            comment="Calibrated probability that this person's face is fake, 0..1.",
-        ),
-        sa.Column(
-            "frames", sa.Integer(), nullable=False, comment="How many frames show the person."
-        ),
+        required("frames", sa.Integer(), "How many frames show the person."),
         sa.CheckConstraint("frames > 0", name=op.f("ck_track_score_frames")),
         sa.CheckConstraint("score BETWEEN 0 AND 1", name=op.f("ck_track_score_score_range")),
         sa.ForeignKeyConstraint(
@@ -249,51 +194,36 @@ def _track_score() -> None:
 def _face_score() -> None:
     op.create_table(
         "face_score",
-        sa.Column("verdict_id", sa.BigInteger(), nullable=False, comment="Whose face it is."),
-        sa.Column("frame_index", sa.Integer(), nullable=False, comment="The frame it is in."),
-        sa.Column(
-            "face_index",
-            sa.SmallInteger(),
-            nullable=False,
-            comment="Number of the face within the frame, from 0.",
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            nullable=False,
-            comment="The verdict's time, repeated: it chooses the partition.",
-        ),
-        sa.Column(
-            "x1", sa.REAL(), nullable=False, comment="Left edge of the box, pixels of the frame."
-        ),
-        sa.Column(
-            "y1", sa.REAL(), nullable=False, comment="Upper edge of the box, pixels of the frame."
-        ),
-        sa.Column(
-            "x2", sa.REAL(), nullable=False, comment="Right edge of the box, pixels of the frame."
-        ),
-        sa.Column(
-            "y2", sa.REAL(), nullable=False, comment="Lower edge of the box, pixels of the frame."
-        ),
-        sa.Column(
+        *_face_score_columns(),
+        *_face_score_constraints(),
+        postgresql_partition_by="RANGE (created_at)",
+    )
+
+
+def _face_score_columns() -> list[sa.Column[Any]]:
+    return [
+        required("verdict_id", sa.BigInteger(), "Whose face it is."),
+        required("frame_index", sa.Integer(), "The frame it is in."),
+        required("face_index", sa.SmallInteger(), "Number of the face within the frame, from 0."),
+        required("created_at", TIME, "The verdict's time, repeated: it chooses the partition."),
+        required("x1", sa.REAL(), "Left edge of the box, pixels of the frame."),
+        required("y1", sa.REAL(), "Upper edge of the box, pixels of the frame."),
+        required("x2", sa.REAL(), "Right edge of the box, pixels of the frame."),
+        required("y2", sa.REAL(), "Lower edge of the box, pixels of the frame."),
+        required(
             "landmarks",
             sa.ARRAY(sa.REAL()),
-            nullable=False,
-            comment="x, y of left eye, right eye, nose, left and right corner of the mouth.",
+            "x, y of left eye, right eye, nose, left and right corner of the mouth.",
         ),
-        sa.Column(
-            "confidence",
-            sa.REAL(),
-            nullable=False,
-            comment="The detector's probability that this is a face, 0..1.",
-        ),
-        sa.Column("track", sa.SmallInteger(), nullable=False, comment="The person it belongs to."),
-        sa.Column(
-            "logit", sa.REAL(), nullable=False, comment="The network's output before calibration."
-        ),
-        sa.Column(
-            "score", sa.REAL(), nullable=False, comment="Calibrated probability of fake, 0..1."
-        ),
+        required("confidence", sa.REAL(), "The detector's probability that this is a face, 0..1."),
+        required("track", sa.SmallInteger(), "The person it belongs to."),
+        required("logit", sa.REAL(), "The network's output before calibration."),
+        required("score", sa.REAL(), "Calibrated probability of fake, 0..1."),
+    ]
+
+
+def _face_score_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "cardinality(landmarks) = 10", name=op.f("ck_face_score_landmarks_count")
         ),
@@ -310,5 +240,4 @@ def _face_score() -> None:
         sa.PrimaryKeyConstraint(
             "verdict_id", "frame_index", "face_index", "created_at", name=op.f("pk_face_score")
         ),
-        postgresql_partition_by="RANGE (created_at)",
-    )
+    ]

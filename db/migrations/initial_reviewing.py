@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+
+from db.migrations.columns import NOW, TIME, key, optional, required
 
 
 def create() -> None:
@@ -27,87 +31,57 @@ def drop() -> None:
 
 
 def _crop() -> None:
-    op.create_table(
-        "crop",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
-        ),
-        sa.Column(
-            "item_id",
-            sa.BigInteger(),
-            nullable=True,
-            comment="The item it was cut from; NULL for imported data.",
-        ),
-        sa.Column(
-            "verdict_id", sa.BigInteger(), nullable=True, comment="The verdict it was kept for."
-        ),
-        sa.Column(
+    op.create_table("crop", *_crop_origin(), *_crop_picture(), *_crop_constraints())
+    _crop_indexes()
+
+
+def _crop_origin() -> list[sa.Column[Any]]:
+    return [
+        key("Identifier."),
+        optional("item_id", sa.BigInteger(), "The item it was cut from; NULL for imported data."),
+        optional("verdict_id", sa.BigInteger(), "The verdict it was kept for."),
+        required(
             "media_id",
             sa.BigInteger(),
-            nullable=False,
-            comment="The bytes it was cut from: crops of one medium stay in one split.",
+            "The bytes it was cut from: crops of one medium stay in one split.",
         ),
-        sa.Column(
-            "frame_index", sa.Integer(), nullable=False, comment="The frame it was cut from."
-        ),
-        sa.Column(
-            "face_index", sa.SmallInteger(), nullable=False, comment="The face within that frame."
-        ),
-        sa.Column(
-            "track", sa.SmallInteger(), nullable=False, comment="The person within the medium."
-        ),
-        sa.Column(
-            "box",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=False,
-            comment="Box and landmarks in the frame, and the margin it was cut with.",
-        ),
-        sa.Column("uri", sa.Text(), nullable=False, comment="Where the picture lies."),
-        sa.Column(
-            "sha256", sa.LargeBinary(), nullable=False, comment="SHA-256 of the picture's bytes."
-        ),
-        sa.Column("width", sa.Integer(), nullable=False, comment="Pixels."),
-        sa.Column("height", sa.Integer(), nullable=False, comment="Pixels."),
-        sa.Column(
-            "phash",
-            sa.BigInteger(),
-            nullable=True,
-            comment="Perceptual hash, 64 bits: finds near-duplicates.",
-        ),
-        sa.Column("reason", sa.Text(), nullable=False, comment="Why it was kept."),
-        sa.Column(
+        required("frame_index", sa.Integer(), "The frame it was cut from."),
+        required("face_index", sa.SmallInteger(), "The face within that frame."),
+        required("track", sa.SmallInteger(), "The person within the medium."),
+        required("box", JSONB(), "Box and landmarks in the frame, and the margin it was cut with."),
+    ]
+
+
+def _crop_picture() -> list[sa.Column[Any]]:
+    return [
+        required("uri", sa.Text(), "Where the picture lies."),
+        required("sha256", sa.LargeBinary(), "SHA-256 of the picture's bytes."),
+        required("width", sa.Integer(), "Pixels."),
+        required("height", sa.Integer(), "Pixels."),
+        optional("phash", sa.BigInteger(), "Perceptual hash, 64 bits: finds near-duplicates."),
+        required("reason", sa.Text(), "Why it was kept."),
+        required(
             "probability",
             sa.Double(),
-            nullable=False,
-            comment="With which probability it was kept: its weight in estimates is 1 / this.",
+            "With which probability it was kept: its weight in estimates is 1 / this.",
         ),
-        sa.Column(
+        optional(
             "label",
             sa.Text(),
-            nullable=True,
-            comment="Truth that came with imported data; reviews stand in their own table.",
+            "Truth that came with imported data; reviews stand in their own table.",
         ),
-        sa.Column(
-            "person",
-            sa.Text(),
-            nullable=True,
-            comment="Who is shown, where known: crops of one person stay in one split.",
+        optional(
+            "person", sa.Text(), "Who is shown, where known: crops of one person stay in one split."
         ),
-        sa.Column("source", sa.Text(), nullable=True, comment="Data set it was imported with."),
-        sa.Column("licence", sa.Text(), nullable=True, comment="Terms of that data set."),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it was kept.",
-        ),
-        sa.Column(
-            "expires_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When it is to be deleted; NULL for never.",
-        ),
+        optional("source", sa.Text(), "Data set it was imported with."),
+        optional("licence", sa.Text(), "Terms of that data set."),
+        required("created_at", TIME, "When it was kept.", default=NOW),
+        optional("expires_at", TIME, "When it is to be deleted; NULL for never."),
+    ]
+
+
+def _crop_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "label IN ('real', 'fake', 'unsure', 'no_face')", name=op.f("ck_crop_label_word")
         ),
@@ -131,89 +105,67 @@ def _crop() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_crop")),
         sa.UniqueConstraint("uri", name=op.f("uq_crop_uri")),
-    )
+    ]
+
+
+def _crop_indexes() -> None:
     op.create_index(
         op.f("ix_crop_expires_at"),
         "crop",
         ["expires_at"],
-        unique=False,
         postgresql_where=sa.text("expires_at IS NOT NULL"),
     )
     op.create_index(
-        op.f("ix_crop_item_id_track_frame_index"),
-        "crop",
-        ["item_id", "track", "frame_index"],
-        unique=False,
+        op.f("ix_crop_item_id_track_frame_index"), "crop", ["item_id", "track", "frame_index"]
     )
-    op.create_index(op.f("ix_crop_media_id"), "crop", ["media_id"], unique=False)
-    op.create_index(op.f("ix_crop_phash"), "crop", ["phash"], unique=False)
-    op.create_index(op.f("ix_crop_source_id"), "crop", ["source", "id"], unique=False)
-    op.create_index(op.f("ix_crop_verdict_id"), "crop", ["verdict_id"], unique=False)
+    op.create_index(op.f("ix_crop_media_id"), "crop", ["media_id"])
+    op.create_index(op.f("ix_crop_phash"), "crop", ["phash"])
+    op.create_index(op.f("ix_crop_source_id"), "crop", ["source", "id"])
+    op.create_index(op.f("ix_crop_verdict_id"), "crop", ["verdict_id"])
 
 
 def _review() -> None:
-    op.create_table(
-        "review",
-        sa.Column(
-            "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="Identifier."
-        ),
-        sa.Column("item_id", sa.BigInteger(), nullable=False, comment="What is to be looked at."),
-        sa.Column("verdict_id", sa.BigInteger(), nullable=True, comment="The verdict in question."),
-        sa.Column(
+    op.create_table("review", *_review_request(), *_review_answer(), *_review_constraints())
+    _review_indexes()
+
+
+def _review_request() -> list[sa.Column[Any]]:
+    return [
+        key("Identifier."),
+        required("item_id", sa.BigInteger(), "What is to be looked at."),
+        optional("verdict_id", sa.BigInteger(), "The verdict in question."),
+        required(
             "round",
             sa.SmallInteger(),
-            server_default=sa.text("1"),
-            nullable=False,
-            comment="1 first, 2 second look, 3 adjudication.",
+            "1 first, 2 second look, 3 adjudication.",
+            default=sa.text("1"),
         ),
-        sa.Column("source", sa.Text(), nullable=False, comment="Why it is asked."),
-        sa.Column(
-            "rank",
-            sa.SmallInteger(),
-            server_default=sa.text("100"),
-            nullable=False,
-            comment="Lower comes first.",
-        ),
-        sa.Column(
+        required("source", sa.Text(), "Why it is asked."),
+        required("rank", sa.SmallInteger(), "Lower comes first.", default=sa.text("100")),
+        optional(
             "probability",
             sa.Double(),
-            nullable=True,
-            comment="With which probability it was drawn; NULL if it was not drawn by chance.",
+            "With which probability it was drawn; NULL if it was not drawn by chance.",
         ),
-        sa.Column(
-            "state", sa.Text(), server_default="open", nullable=False, comment="Where it stands."
-        ),
-        sa.Column(
-            "reported_by_id", sa.BigInteger(), nullable=True, comment="Whose report it is, if one."
-        ),
-        sa.Column("report", sa.Text(), nullable=True, comment="What the report says."),
-        sa.Column("reviewer_id", sa.BigInteger(), nullable=True, comment="Who holds or judged it."),
-        sa.Column(
-            "lease_until",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="Until when the reviewer holds it.",
-        ),
-        sa.Column("note", sa.Text(), nullable=True, comment="The reviewer's remark."),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it was asked.",
-        ),
-        sa.Column(
-            "shown_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the reviewer was shown it.",
-        ),
-        sa.Column(
-            "judged_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the reviewer decided.",
-        ),
+    ]
+
+
+def _review_answer() -> list[sa.Column[Any]]:
+    return [
+        required("state", sa.Text(), "Where it stands.", default="open"),
+        optional("reported_by_id", sa.BigInteger(), "Whose report it is, if one."),
+        optional("report", sa.Text(), "What the report says."),
+        optional("reviewer_id", sa.BigInteger(), "Who holds or judged it."),
+        optional("lease_until", TIME, "Until when the reviewer holds it."),
+        optional("note", sa.Text(), "The reviewer's remark."),
+        required("created_at", TIME, "When it was asked.", default=NOW),
+        optional("shown_at", TIME, "When the reviewer was shown it."),
+        optional("judged_at", TIME, "When the reviewer decided."),
+    ]
+
+
+def _review_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "(state = 'judged') = (judged_at IS NOT NULL)", name=op.f("ck_review_judged_has_time")
         ),
@@ -254,40 +206,30 @@ def _review() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_review")),
         sa.UniqueConstraint("item_id", "reviewer_id", name=op.f("uq_review_item_id_reviewer_id")),
         sa.UniqueConstraint("item_id", "round", name=op.f("uq_review_item_id_round")),
+    ]
+
+
+def _review_indexes() -> None:
+    op.create_index(
+        "ix_review_leases", "review", ["lease_until"], postgresql_where=sa.text("state = 'leased'")
     )
     op.create_index(
-        "ix_review_leases",
-        "review",
-        ["lease_until"],
-        unique=False,
-        postgresql_where=sa.text("state = 'leased'"),
+        "ix_review_queue", "review", ["rank", "id"], postgresql_where=sa.text("state = 'open'")
     )
+    op.create_index(op.f("ix_review_reported_by_id"), "review", ["reported_by_id"])
     op.create_index(
-        "ix_review_queue",
-        "review",
-        ["rank", "id"],
-        unique=False,
-        postgresql_where=sa.text("state = 'open'"),
+        op.f("ix_review_reviewer_id_judged_at_id"), "review", ["reviewer_id", "judged_at", "id"]
     )
-    op.create_index(op.f("ix_review_reported_by_id"), "review", ["reported_by_id"], unique=False)
-    op.create_index(
-        op.f("ix_review_reviewer_id_judged_at_id"),
-        "review",
-        ["reviewer_id", "judged_at", "id"],
-        unique=False,
-    )
-    op.create_index(op.f("ix_review_state_id"), "review", ["state", "id"], unique=False)
-    op.create_index(op.f("ix_review_verdict_id"), "review", ["verdict_id"], unique=False)
+    op.create_index(op.f("ix_review_state_id"), "review", ["state", "id"])
+    op.create_index(op.f("ix_review_verdict_id"), "review", ["verdict_id"])
 
 
 def _review_label() -> None:
     op.create_table(
         "review_label",
-        sa.Column("review_id", sa.BigInteger(), nullable=False, comment="Its review."),
-        sa.Column(
-            "track", sa.SmallInteger(), nullable=False, comment="The person within the item."
-        ),
-        sa.Column("label", sa.Text(), nullable=False, comment="What the track shows."),
+        required("review_id", sa.BigInteger(), "Its review."),
+        required("track", sa.SmallInteger(), "The person within the item."),
+        required("label", sa.Text(), "What the track shows."),
         sa.CheckConstraint(
             "label IN ('real', 'fake', 'unsure', 'no_face')",
             name=op.f("ck_review_label_label_word"),
@@ -302,28 +244,16 @@ def _review_label() -> None:
 def _snapshot_example() -> None:
     op.create_table(
         "snapshot_example",
-        sa.Column("snapshot_id", sa.BigInteger(), nullable=False, comment="Its snapshot."),
-        sa.Column(
+        required("snapshot_id", sa.BigInteger(), "Its snapshot."),
+        required(
             "crop_id",
             sa.BigInteger(),
-            nullable=False,
-            comment="Its crop; deleting a crop on request takes the example with it.",
+            "Its crop; deleting a crop on request takes the example with it.",
         ),
-        sa.Column("label", sa.Text(), nullable=False, comment="The label at freezing time."),
-        sa.Column("split", sa.Text(), nullable=False, comment="The part it belongs to."),
-        sa.Column(
-            "weight",
-            sa.Double(),
-            server_default=sa.text("1"),
-            nullable=False,
-            comment="Its weight in the loss.",
-        ),
-        sa.Column(
-            "review_id",
-            sa.BigInteger(),
-            nullable=True,
-            comment="The review that labelled it, if any.",
-        ),
+        required("label", sa.Text(), "The label at freezing time."),
+        required("split", sa.Text(), "The part it belongs to."),
+        required("weight", sa.Double(), "Its weight in the loss.", default=sa.text("1")),
+        optional("review_id", sa.BigInteger(), "The review that labelled it, if any."),
         sa.CheckConstraint(
             "label IN ('real', 'fake', 'unsure', 'no_face')",
             name=op.f("ck_snapshot_example_label_word"),
@@ -350,15 +280,10 @@ def _snapshot_example() -> None:
         ),
         sa.PrimaryKeyConstraint("snapshot_id", "crop_id", name=op.f("pk_snapshot_example")),
     )
-    op.create_index(
-        op.f("ix_snapshot_example_crop_id"), "snapshot_example", ["crop_id"], unique=False
-    )
-    op.create_index(
-        op.f("ix_snapshot_example_review_id"), "snapshot_example", ["review_id"], unique=False
-    )
+    op.create_index(op.f("ix_snapshot_example_crop_id"), "snapshot_example", ["crop_id"])
+    op.create_index(op.f("ix_snapshot_example_review_id"), "snapshot_example", ["review_id"])
     op.create_index(
         op.f("ix_snapshot_example_snapshot_id_split_crop_id"),
         "snapshot_example",
         ["snapshot_id", "split", "crop_id"],
-        unique=False,
     )

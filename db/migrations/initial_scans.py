@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects.postgresql import JSONB
+
+from db.migrations.columns import NOW, TIME, key, optional, required
 
 
 def create() -> None:
@@ -25,179 +29,130 @@ def drop() -> None:
 def _scan() -> None:
     op.create_table(
         "scan",
-        sa.Column(
+        *_scan_request(),
+        *_scan_caller(),
+        *_scan_listing(),
+        *_scan_progress(),
+        *_scan_constraints(),
+    )
+    _scan_indexes()
+
+
+def _scan_request() -> list[sa.Column[Any]]:
+    return [
+        required(
             "id",
             sa.Uuid(),
-            server_default=sa.text("gen_random_uuid()"),
-            nullable=False,
-            comment="Public identifier, not to be guessed.",
+            "Public identifier, not to be guessed.",
+            default=sa.text("gen_random_uuid()"),
         ),
-        sa.Column(
+        required(
             "fingerprint",
             sa.LargeBinary(),
-            nullable=False,
-            comment="SHA-256 of the canonical request: equal requests resume one scan.",
+            "SHA-256 of the canonical request: equal requests resume one scan.",
         ),
-        sa.Column(
-            "sources",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=False,
-            comment="URIs of files, folders and prefixes, as they were asked for.",
+        required(
+            "sources", JSONB(), "URIs of files, folders and prefixes, as they were asked for."
         ),
-        sa.Column(
+        required(
             "selection",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="What of the sources is meant: include and exclude globs, a limit of items.",
+            JSONB(),
+            "What of the sources is meant: include and exclude globs, a limit of items.",
+            default=sa.text("'{}'"),
         ),
-        sa.Column(
-            "plan",
-            sa.Text(),
-            nullable=False,
-            comment="Canonical text of the sampling plan, e.g. uniform:16.",
-        ),
-        sa.Column(
-            "model_version_id",
-            sa.BigInteger(),
-            nullable=False,
-            comment="The model version that judges the items.",
-        ),
-        sa.Column(
+        required("plan", sa.Text(), "Canonical text of the sampling plan, e.g. uniform:16."),
+        required("model_version_id", sa.BigInteger(), "The model version that judges the items."),
+        required(
             "settings",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="Every other setting that changes results, e.g. the smallest face.",
+            JSONB(),
+            "Every other setting that changes results, e.g. the smallest face.",
+            default=sa.text("'{}'"),
         ),
-        sa.Column(
+        required(
             "settings_sha256",
             sa.LargeBinary(),
-            nullable=False,
-            comment="SHA-256 of the canonical settings: scores are shared where equal.",
+            "SHA-256 of the canonical settings: scores are shared where equal.",
         ),
-        sa.Column(
-            "priority",
-            sa.Text(),
-            server_default="bulk",
-            nullable=False,
-            comment="Which queue the items wait in.",
-        ),
-        sa.Column(
-            "state",
-            sa.Text(),
-            server_default="expanding",
-            nullable=False,
-            comment="Where the scan stands.",
-        ),
-        sa.Column(
+    ]
+
+
+def _scan_caller() -> list[sa.Column[Any]]:
+    return [
+        required("priority", sa.Text(), "Which queue the items wait in.", default="bulk"),
+        required(
             "attributes",
-            postgresql.JSONB(astext_type=sa.Text()),
-            server_default=sa.text("'{}'"),
-            nullable=False,
-            comment="Free metadata of the caller, given back as is.",
+            JSONB(),
+            "Free metadata of the caller, given back as is.",
+            default=sa.text("'{}'"),
         ),
-        sa.Column(
-            "callback_url",
-            sa.Text(),
-            nullable=True,
-            comment="Where the end of the scan is announced; NULL for nowhere.",
+        optional(
+            "callback_url", sa.Text(), "Where the end of the scan is announced; NULL for nowhere."
         ),
-        sa.Column(
-            "api_key_id",
-            sa.BigInteger(),
-            nullable=True,
-            comment="Whose scan it is; NULL for the command line.",
+        optional("api_key_id", sa.BigInteger(), "Whose scan it is; NULL for the command line."),
+        optional(
+            "idempotency_key", sa.Text(), "The caller's name for the request: unique per API key."
         ),
-        sa.Column(
-            "idempotency_key",
-            sa.Text(),
-            nullable=True,
-            comment="The caller's name for the request: unique per API key.",
-        ),
-        sa.Column(
+        required(
             "audit_probability",
             sa.Double(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="With which probability an item judged real is kept for review, 0..1.",
+            "With which probability an item judged real is kept for review, 0..1.",
+            default=sa.text("0"),
         ),
-        sa.Column(
+        required(
             "blur",
             sa.Boolean(),
-            server_default=sa.text("false"),
-            nullable=False,
-            comment="Whether review pages show the media blurred first.",
+            "Whether review pages show the media blurred first.",
+            default=sa.text("false"),
         ),
-        sa.Column(
+    ]
+
+
+def _scan_listing() -> list[sa.Column[Any]]:
+    return [
+        required("state", sa.Text(), "Where the scan stands.", default="expanding"),
+        optional(
             "listing_cursor",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=True,
-            comment="Where listing the sources goes on; NULL before the first page and after.",
+            JSONB(),
+            "Where listing the sources goes on; NULL before the first page and after.",
         ),
-        sa.Column(
+        required(
             "listing_step",
             sa.Integer(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="Counts pages; a listing step with an older number writes nothing.",
+            "Counts pages; a listing step with an older number writes nothing.",
+            default=sa.text("0"),
         ),
-        sa.Column(
+        optional(
             "listing_lease_until",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="Until when a worker may go on listing; past it another takes over.",
+            TIME,
+            "Until when a worker may go on listing; past it another takes over.",
         ),
-        sa.Column(
+        required(
             "items_listed",
             sa.BigInteger(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="How many items the listing has named so far.",
+            "How many items the listing has named so far.",
+            default=sa.text("0"),
         ),
-        sa.Column(
+    ]
+
+
+def _scan_progress() -> list[sa.Column[Any]]:
+    return [
+        optional(
             "error_code",
             sa.Text(),
-            nullable=True,
-            comment="Why the sources could not be listed to their end; NULL if they could.",
+            "Why the sources could not be listed to their end; NULL if they could.",
         ),
-        sa.Column(
-            "error_message",
-            sa.Text(),
-            nullable=True,
-            comment="The same as a sentence for a person.",
-        ),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When the scan was asked for.",
-        ),
-        sa.Column(
-            "resumed_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the same request last came again.",
-        ),
-        sa.Column(
-            "listed_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the last page of the sources was listed.",
-        ),
-        sa.Column(
-            "finished_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the last item got its result.",
-        ),
-        sa.Column(
-            "cancelled_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When a person stopped it.",
-        ),
+        optional("error_message", sa.Text(), "The same as a sentence for a person."),
+        required("created_at", TIME, "When the scan was asked for.", default=NOW),
+        optional("resumed_at", TIME, "When the same request last came again."),
+        optional("listed_at", TIME, "When the last page of the sources was listed."),
+        optional("finished_at", TIME, "When the last item got its result."),
+        optional("cancelled_at", TIME, "When a person stopped it."),
+    ]
+
+
+def _scan_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "priority IN ('interactive', 'bulk')", name=op.f("ck_scan_priority_word")
         ),
@@ -227,23 +182,20 @@ def _scan() -> None:
             ondelete="RESTRICT",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scan")),
-    )
+    ]
+
+
+def _scan_indexes() -> None:
     op.create_index(
-        op.f("ix_scan_api_key_id_created_at_id"),
-        "scan",
-        ["api_key_id", "created_at", "id"],
-        unique=False,
+        op.f("ix_scan_api_key_id_created_at_id"), "scan", ["api_key_id", "created_at", "id"]
     )
-    op.create_index(op.f("ix_scan_created_at_id"), "scan", ["created_at", "id"], unique=False)
-    op.create_index(
-        op.f("ix_scan_fingerprint_created_at"), "scan", ["fingerprint", "created_at"], unique=False
-    )
-    op.create_index(op.f("ix_scan_model_version_id"), "scan", ["model_version_id"], unique=False)
+    op.create_index(op.f("ix_scan_created_at_id"), "scan", ["created_at", "id"])
+    op.create_index(op.f("ix_scan_fingerprint_created_at"), "scan", ["fingerprint", "created_at"])
+    op.create_index(op.f("ix_scan_model_version_id"), "scan", ["model_version_id"])
     op.create_index(
         "ix_scan_unfinished",
         "scan",
         ["created_at"],
-        unique=False,
         postgresql_where=sa.text("state IN ('expanding', 'running')"),
     )
     op.create_index(
@@ -257,60 +209,32 @@ def _scan() -> None:
 
 def _webhook_delivery() -> None:
     op.create_table(
-        "webhook_delivery",
-        sa.Column(
-            "id",
-            sa.BigInteger(),
-            sa.Identity(always=True),
-            nullable=False,
-            comment="Identifier, sent along so that a receiver can drop repetitions.",
+        "webhook_delivery", *_webhook_delivery_columns(), *_webhook_delivery_constraints()
+    )
+    _webhook_delivery_indexes()
+
+
+def _webhook_delivery_columns() -> list[sa.Column[Any]]:
+    return [
+        key("Identifier, sent along so that a receiver can drop repetitions."),
+        required("scan_id", sa.Uuid(), "The scan it tells of."),
+        required("event", sa.Text(), "What happened, e.g. scan.finished."),
+        required("url", sa.Text(), "Where it goes."),
+        required("payload", JSONB(), "The body that is sent."),
+        required("state", sa.Text(), "Where it stands.", default="pending"),
+        required("attempts", sa.SmallInteger(), "How often it was tried.", default=sa.text("0")),
+        required("next_attempt_at", TIME, "When it is tried next.", default=NOW),
+        optional(
+            "last_status", sa.SmallInteger(), "The last answer's HTTP status; NULL where none came."
         ),
-        sa.Column("scan_id", sa.Uuid(), nullable=False, comment="The scan it tells of."),
-        sa.Column("event", sa.Text(), nullable=False, comment="What happened, e.g. scan.finished."),
-        sa.Column("url", sa.Text(), nullable=False, comment="Where it goes."),
-        sa.Column(
-            "payload",
-            postgresql.JSONB(astext_type=sa.Text()),
-            nullable=False,
-            comment="The body that is sent.",
-        ),
-        sa.Column(
-            "state", sa.Text(), server_default="pending", nullable=False, comment="Where it stands."
-        ),
-        sa.Column(
-            "attempts",
-            sa.SmallInteger(),
-            server_default=sa.text("0"),
-            nullable=False,
-            comment="How often it was tried.",
-        ),
-        sa.Column(
-            "next_attempt_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When it is tried next.",
-        ),
-        sa.Column(
-            "last_status",
-            sa.SmallInteger(),
-            nullable=True,
-            comment="The last answer's HTTP status; NULL where none came.",
-        ),
-        sa.Column("last_error", sa.Text(), nullable=True, comment="Why the last try failed."),
-        sa.Column(
-            "created_at",
-            sa.DateTime(timezone=True),
-            server_default=sa.text("now()"),
-            nullable=False,
-            comment="When the row was made.",
-        ),
-        sa.Column(
-            "delivered_at",
-            sa.DateTime(timezone=True),
-            nullable=True,
-            comment="When the receiver took it.",
-        ),
+        optional("last_error", sa.Text(), "Why the last try failed."),
+        required("created_at", TIME, "When the row was made.", default=NOW),
+        optional("delivered_at", TIME, "When the receiver took it."),
+    ]
+
+
+def _webhook_delivery_constraints() -> list[sa.Constraint]:
+    return [
         sa.CheckConstraint(
             "(state = 'delivered') = (delivered_at IS NOT NULL)",
             name=op.f("ck_webhook_delivery_delivered_has_time"),
@@ -324,17 +248,16 @@ def _webhook_delivery() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_delivery")),
         sa.UniqueConstraint("scan_id", "event", name=op.f("uq_webhook_delivery_scan_id_event")),
-    )
+    ]
+
+
+def _webhook_delivery_indexes() -> None:
     op.create_index(
-        op.f("ix_webhook_delivery_created_at_id"),
-        "webhook_delivery",
-        ["created_at", "id"],
-        unique=False,
+        op.f("ix_webhook_delivery_created_at_id"), "webhook_delivery", ["created_at", "id"]
     )
     op.create_index(
         "ix_webhook_delivery_due",
         "webhook_delivery",
         ["next_attempt_at"],
-        unique=False,
         postgresql_where=sa.text("state = 'pending'"),
     )

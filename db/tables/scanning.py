@@ -96,9 +96,6 @@ class Scan(Base):
     priority: Mapped[Priority] = mapped_column(
         Word(Priority), server_default=Priority.BULK, comment="Which queue the items wait in."
     )
-    state: Mapped[ScanState] = mapped_column(
-        Word(ScanState), server_default=ScanState.EXPANDING, comment="Where the scan stands."
-    )
     attributes: Mapped[dict[str, Any]] = mapped_column(
         JSONB, server_default=text("'{}'"), comment="Free metadata of the caller, given back as is."
     )
@@ -119,6 +116,9 @@ class Scan(Base):
     )
     blur: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="Whether review pages show the media blurred first."
+    )
+    state: Mapped[ScanState] = mapped_column(
+        Word(ScanState), server_default=ScanState.EXPANDING, comment="Where the scan stands."
     )
     listing_cursor: Mapped[dict[str, Any] | None] = mapped_column(
         JSONB, comment="Where listing the sources goes on; NULL before the first page and after."
