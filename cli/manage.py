@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 
@@ -72,7 +71,9 @@ def show(name: str, as_json: bool) -> None:
     if as_json:
         click.echo(card.model_dump_json(indent=2))
     else:
-        Console().print(card_tables(card))
+        from cli.text import console
+
+        console().print(card_tables(card))
 
 
 @click.command()
@@ -86,6 +87,7 @@ def architectures(as_json: bool) -> None:
     """
     from rich.table import Table
 
+    from cli.text import console
     from detector import architectures as registry
 
     found = list(registry.architectures())
@@ -106,4 +108,4 @@ def architectures(as_json: bool) -> None:
         parameters = "–" if each.parameters is None else f"{each.parameters:,}"
         table.add_row(each.name, f"{each.input_px} px", parameters, each.document)
     table.add_row("timm:<name>", "–", "–", "any model of the timm library")
-    Console().print(table)
+    console().print(table)

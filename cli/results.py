@@ -22,8 +22,10 @@ from cli.database import opened
 from cli.documents import Document, Tally, Worst
 from core.errors import DeepsweepError
 from core.settings import Settings
+from core.vocabulary import ItemStatus
+from db import scans
 from db.documents import PAGE_SIZE, Filter, item_documents
-from db.session import Database
+from db.session import Database, connect
 from detector.spec import Card
 
 if TYPE_CHECKING:
@@ -64,6 +66,13 @@ def collect(
     """Stream a scan's documents into the JSON and CSV targets and count them."""
     with opened(settings) as database:
         return distribute(documents_of(database, scan_id), targets, live)
+
+
+def ended(settings: Settings, scan_id: str) -> int:
+    """How many items of the scan have a result."""
+    with connect(settings) as database, database.transaction() as session:
+        by_status = scans.counts(session, uuid.UUID(scan_id)).by_status
+    return by_status[ItemStatus.DONE] + by_status[ItemStatus.FAILED]
 
 
 def documents_of(database: Database, scan_id: uuid.UUID) -> Iterator[Document]:

@@ -8,18 +8,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from cli.lazy import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from cli.outputs import STDOUT, check_target
+from cli.text import console, count
 from core.errors import UsageError
 from core.vocabulary import DEFAULT_PLAN, SamplingPlan
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from cli.progress import Counting
     from core.settings import Settings
     from worker.request import ScanOutcome, ScanRequest
@@ -144,30 +144,30 @@ def _scan(
     settings: Settings, request: ScanRequest, targets: Targets, *, follow: bool, quiet: bool
 ) -> int:
     """Run, write, tell; the exit status."""
-    from rich.console import Console
-
     from cli import results
     from cli.progress import watching
 
-    words = Console(stderr=True)
+    words = console(stderr=True)
     live = results.LiveLines() if targets.json == STDOUT else None
     stop = threading.Event()
     with stopping(stop):
-        with watching(words, quiet=quiet, then=live) as observer:
+        ended = partial(results.ended, settings)
+        with watching(words, quiet=quiet, then=live, ended=ended) as observer:
             outcome = _run(settings, request, observer, stop, follow=follow)
         found = results.collect(settings, outcome.scan_id, targets, live)
     if not quiet:
-        results.show(Console(stderr=targets.on_stdout), found)
+        results.show(console(stderr=targets.on_stdout), found)
     if targets.html:
         results.write_report(settings, request, outcome, found, targets.html, words)
     if not quiet:
-        _say_where(words, outcome, targets, follow=follow)
+        for line in closing_lines(outcome, targets, this_run=observer.tally.items):
+            words.print(line, markup=False, soft_wrap=True)
     return exit_status(outcome)
 
 
 def exit_status(outcome: ScanOutcome) -> int:
     """0 every item has a verdict, 1 some failed, 130 stopped with items left."""
-    if outcome.interrupted and outcome.remaining:
+    if outcome.interrupted:
         return EXIT_INTERRUPTED
     return EXIT_FAILED if outcome.failed else EXIT_OK
 
@@ -213,15 +213,19 @@ def stopping(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _say_where(words: Console, outcome: ScanOutcome, targets: Targets, *, follow: bool) -> None:
-    written = [
-        path for path in (targets.json, targets.csv, targets.html) if path not in (None, STDOUT)
-    ]
-    for path in written:
-        words.print(f"Written: {path}", markup=False, highlight=False, soft_wrap=True)
-    if outcome.interrupted and outcome.remaining and not follow:
-        words.print(
-            f"Interrupted: {outcome.done + outcome.failed} items are finished and kept, "
-            f"{outcome.remaining} are left. Run the same command again to go on.",
-            markup=False,
+def closing_lines(outcome: ScanOutcome, targets: Targets, *, this_run: int) -> Iterator[str]:
+    """What a person is told at the end: where results are, and what is left."""
+    for path in (targets.json, targets.csv, targets.html):
+        if path not in (None, STDOUT):
+            yield f"Written: {path}"
+    ended = outcome.done + outcome.failed
+    if outcome.interrupted:
+        yield (
+            f"Interrupted: {count(ended, 'item is', 'items are')} finished and kept, "
+            f"{outcome.remaining:,} left. Run the same command again to go on."
+        )
+    elif outcome.resumed and ended > this_run:
+        yield (
+            f"{ended - this_run:,} of {count(ended, 'result')} stood from an earlier run; "
+            "--fresh scans everything anew."
         )

@@ -41,11 +41,10 @@ def show(item: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return
-    from rich.console import Console
-
     from cli import tables
+    from cli.text import console
 
-    Console().print(tables.item(document))
+    console().print(tables.item(document))
 
 
 def as_uri(text: str) -> str:
@@ -79,9 +78,9 @@ def scans(limit: int, as_json: bool) -> None:
     elif not found:
         click.echo("No scan so far.")
     else:
-        from rich.console import Console
+        from cli.text import console
 
-        Console().print(scans_table(found))
+        console().print(scans_table(found))
 
 
 def scan_json(record: ScanRecord, counts: Counts) -> dict[str, Any]:

@@ -24,23 +24,32 @@ from cli.documents import (
 #: Rows of the table that ends a scan.
 SUMMARY_ROWS = 40
 #: Characters of a file's name in that table.
-NAME_WIDTH = 48
+NAME_WIDTH = 44
 
 
 def summary(worst: Sequence[Document], tally: Tally) -> RenderableType:
     """The table that ends a scan, worst first, and one line that counts everything."""
+    shown = worst[:SUMMARY_ROWS]
+    names = [text.place(document["uri"]) for document in shown]
+    folder = text.common_folder(names)
     table = _table("file", "verdict", "score", "faces", "why", title=None)
     table.columns[2].justify = table.columns[3].justify = "right"
-    for document in worst[:SUMMARY_ROWS]:
+    # Only the reason gives way where the terminal is narrow: an item is a line.
+    for column in table.columns[:-1]:
+        column.no_wrap = True
+    for name, document in zip(names, shown, strict=True):
         table.add_row(
-            _name(document["uri"]),
+            Text(text.shortened(name.removeprefix(folder), NAME_WIDTH)),
             text.outcome_text(outcome(document)),
             text.score_text(document["score"]),
             str(face_count(document)),
-            Text(text.printable(why(document))),
+            Text(text.printable(why(document)), no_wrap=True, overflow="ellipsis"),
         )
-    parts: list[RenderableType] = [table] if worst else []
-    hidden = tally.items - min(len(worst), SUMMARY_ROWS)
+    parts: list[RenderableType] = []
+    if shown:
+        parts += [Text(f"in {folder}", style="dim")] if folder else []
+        parts.append(table)
+    hidden = tally.items - len(shown)
     if hidden > 0:
         parts.append(Text(f"and {hidden:,} more", style="dim"))
     return Group(*parts, counts_line(tally), *failure_lines(tally))
@@ -132,10 +141,6 @@ def _frames(document: Document) -> Table:
         ]
         table.add_row(str(frame["index"]), text.seconds(frame["pts_s"]), *cells)
     return table
-
-
-def _name(uri: str) -> Text:
-    return Text(text.shortened(text.place(uri), NAME_WIDTH))
 
 
 def _table(*headers: str, title: str | None) -> Table:

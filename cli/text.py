@@ -1,11 +1,15 @@
-"""Words, bars and colours of the terminal output; nothing here touches data or files."""
+"""Words, bars and colours of the terminal output."""
 
 from __future__ import annotations
 
+import os
 import unicodedata
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote
 
+from rich.console import Console
 from rich.text import Text
 
 from core.vocabulary import Verdict
@@ -27,6 +31,9 @@ SIGNS = {
     Verdict.NO_FACE: "○",
     "failed": "✕",
 }
+
+#: Columns of output that goes to a pipe or file.
+PIPE_WIDTH = 200
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -51,6 +58,21 @@ def place(uri: str) -> str:
     path = unquote(uri.removeprefix("file://"))
     here = f"{Path.cwd()}/"
     return printable(path.removeprefix(here))
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """The folder that all names share, with its slash at the end; empty where there is none."""
+    levels = zip(*(name.split("/")[:-1] for name in names), strict=False)
+    shared = takewhile(lambda level: len(set(level)) == 1, levels)
+    return "".join(f"{level[0]}/" for level in shared)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Standard output or error; what is no terminal gets lines wide enough for whole sentences."""
+    found = Console(stderr=stderr, highlight=False)
+    if not found.is_terminal and "COLUMNS" not in os.environ:
+        found.width = PIPE_WIDTH
+    return found
 
 
 def shortened(text: str, width: int) -> str:

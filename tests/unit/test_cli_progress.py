@@ -35,9 +35,7 @@ def test_lines_come_every_few_seconds_and_not_for_every_item() -> None:
     clock.now += progress.LINE_PERIOD_S
     lines.finished(items.failed())
     lines.finished(items.no_face())
-    assert text(screen) == (
-        "2 of 4 items, 1 faces, 0.4 items/s, about 5 s left; 1 fake, 1 failed\n"
-    )
+    assert text(screen) == ("2 of 4 items, 1 face, 0.4 items/s, about 5 s left; 1 fake, 1 failed\n")
 
 
 def test_while_listing_goes_on_the_total_is_open_and_no_end_is_promised() -> None:
@@ -48,6 +46,16 @@ def test_while_listing_goes_on_the_total_is_open_and_no_end_is_promised() -> Non
     lines.finished(items.image())
     assert "1 of 1000+ items" in text(screen)
     assert "left" not in text(screen)
+
+
+def test_what_an_earlier_run_finished_counts_as_done_and_not_for_the_speed() -> None:
+    screen, clock = console(), Clock()
+    lines = progress.Lines(screen, clock=clock, ended=lambda scan_id: 11)
+    lines.listed(20, complete=True)
+    lines.finished(items.image())
+    clock.now += progress.LINE_PERIOD_S
+    lines.finished(items.image())
+    assert "12 of 20 items, 2 faces, 0.4 items/s, about 20 s left" in text(screen)
 
 
 def test_a_terminal_gets_a_bar_with_items_faces_and_counts() -> None:

@@ -59,3 +59,17 @@ def test_a_file_is_shown_relative_to_the_current_folder(
 
 def test_an_escape_hidden_in_a_percent_encoded_name_becomes_visible() -> None:
     assert text.place("file:///x/%1b%5b31m.jpg") == "/x/\\x1b[31m.jpg"
+
+
+@pytest.mark.parametrize(
+    ("names", "folder"),
+    [
+        (["/m/real/a.jpg", "/m/real-2/b.jpg"], "/m/"),
+        (["/m/a.jpg"], "/m/"),
+        (["s3://bucket/x/a.jpg", "s3://bucket/x/y/b.jpg"], "s3://bucket/x/"),
+        (["a.jpg", "m/b.jpg"], ""),
+        ([], ""),
+    ],
+)
+def test_the_common_folder_is_made_of_whole_names(names: list[str], folder: str) -> None:
+    assert text.common_folder(names) == folder
