@@ -249,6 +249,53 @@ class IdempotencyConflict(UsageError):
     code = "idempotency_conflict"
 
 
+class Unauthenticated(PermanentError):
+    """No API key came with the request, or none that is valid."""
+
+    code = "unauthenticated"
+
+
+class ScopeMissing(PermanentError):
+    """The API key may not do this."""
+
+    code = "scope_missing"
+
+
+class RateLimited(TransientError):
+    """The caller asks more often than it may."""
+
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        #: After so many seconds one request will pass.
+        self.retry_after_s = retry_after_s
+
+
+class RequestTooLarge(UsageError):
+    """The body of a request is larger than its limit."""
+
+    code = "request_too_large"
+
+
+class NotInThisState(UsageError):
+    """What is asked for does not go with the state that the thing is in."""
+
+    code = "not_in_this_state"
+
+
+class CallbackRefused(UsageError):
+    """The callback address is not one that may be called."""
+
+    code = "callback_refused"
+
+
+class LinkExpired(PermanentError):
+    """A signed link is past its time, or was not signed here."""
+
+    code = "link_expired"
+
+
 class QueueUnavailable(TransientError):
     """Redis cannot be reached."""
 

@@ -6,7 +6,9 @@ Every field can be set by an environment variable `DEEPSWEEP_<FIELD>`. Values th
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_data_dir
 from pydantic import Field, SecretStr
@@ -63,3 +65,36 @@ class Settings(BaseSettings):
     #: A worker that says nothing for this long loses its items.
     lease_s: float = Field(default=900.0, gt=0)
     max_attempts: int = Field(default=3, ge=1, le=100)
+
+    # --- HTTP ---
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=0, le=65_535)
+    #: Processes of the API that are asked by turns: each gives out its share of a key's rate.
+    api_processes: int = Field(default=1, ge=1, le=1024)
+    #: Of a request's body, uploads excepted.
+    max_body_bytes: int = Field(default=8 << 20, gt=0)
+    max_upload_bytes: int = Field(default=256 << 20, gt=0)
+    #: Folder or `s3://bucket/prefix/` that uploads go to; None: `uploads` under `data_dir`.
+    upload_uri: str | None = None
+    #: What links to media and callbacks are signed with, the same for every process of a
+    #: deployment; None: drawn once and kept under `data_dir`.
+    signing_secret: SecretStr | None = None
+    #: What Prometheus shows as its bearer token; None: only keys with the scope `admin` may look.
+    metrics_token: SecretStr | None = None
+
+    # --- callbacks ---
+    #: Networks that are not public and may be called back nevertheless, e.g. ["10.0.0.0/8"].
+    callback_networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    #: Whether callbacks may go without encryption.
+    callback_http: bool = False
+    callback_timeout_s: float = Field(default=10.0, gt=0)
+    callback_attempts: int = Field(default=12, ge=1, le=100)
+
+    def of_results(self) -> dict[str, Any]:
+        """The settings that change results: where they are equal, a verdict may be shared."""
+        return {
+            "min_face_px": self.min_face_px,
+            "min_face_confidence": self.min_face_confidence,
+            "detect_side_px": self.detect_side_px,
+            "max_pixels": self.max_pixels,
+        }

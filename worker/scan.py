@@ -61,12 +61,7 @@ def run(
 
 def result_settings(settings: Settings) -> dict[str, Any]:
     """The settings that change results: equal ones may share a verdict."""
-    return {
-        "min_face_px": settings.min_face_px,
-        "min_face_confidence": settings.min_face_confidence,
-        "detect_side_px": settings.detect_side_px,
-        "max_pixels": settings.max_pixels,
-    }
+    return settings.of_results()
 
 
 def _begin(
