@@ -43,21 +43,27 @@ DEMUXERS = {
 
 @contextmanager
 def opened(
-    file: BinaryIO | HollowFile, format: str, max_pixels: int
+    file: BinaryIO | HollowFile, format: str, max_pixels: int, *, parse: bool = True
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container of a file and its film, for as long as the block runs.
+
+    Without `parse` packets say what the container says of them, and nothing is learned from what
+    is in them: so it has to be for a hollow file, where the parser would find no keyframe.
 
     Raises NoFrames, TooManyPixels, UnsupportedMedia and HostileMedia; what FFmpeg raises inside
     the block comes out as Truncated or Undecodable.
     """
+    # The limit holds also while FFmpeg decodes a little to complete the header.
+    options = {"max_pixels": str(max_pixels), "threads": "1"}
+    if not parse:
+        options["fflags"] = "noparse+nofillin"
     file.seek(0)
     try:
         with av.open(
             file,
             mode="r",
             format=DEMUXERS[format],
-            # The limit holds also while FFmpeg decodes a little to complete the header.
-            options={"max_pixels": str(max_pixels), "threads": "1"},
+            options=options,
             metadata_errors="ignore",
             io_open=_refuse_to_open,
         ) as container:

@@ -176,6 +176,8 @@ def _load_everything() -> None:
         if module.name not in {"av.__main__", "av.datasets"}:
             importlib.import_module(module.name)
     images.load_plugins()
+    # Our own limit, which comes with each item, takes the place of Pillow's.
+    Image.MAX_IMAGE_PIXELS = None
     Image.init()
     tiny = io.BytesIO()
     Image.new("CMYK", (16, 16)).save(tiny, "TIFF", compression="jpeg")

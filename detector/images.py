@@ -72,14 +72,17 @@ def opened(file: BinaryIO, format: str, max_pixels: int) -> Iterator[Image.Image
     Raises TooManyPixels from the header; what Pillow raises inside the block comes out as
     Truncated or Undecodable.
     """
-    _configure(max_pixels)
+    load_plugins()
+    # What Pillow grumbles about and reads all the same is no news; sizes are judged below.
+    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     file.seek(0)
     try:
         with Image.open(file, formats=[PLUGINS[format]]) as image:
             refuse_pixels(image.size, max_pixels)
             yield image
     except Image.DecompressionBombError as error:
-        raise TooManyPixels(f"The picture is larger than {max_pixels:,} pixels.") from error
+        raise TooManyPixels(f"The picture is too large to be read ({error}).") from error
     except _BROKEN as error:
         # An errno comes from reading the bytes, not from what they are.
         if isinstance(error, OSError) and error.errno is not None:
@@ -150,7 +153,7 @@ def to_rgb(image: Image.Image) -> Pixels:
     orientation = _orientation(image)
     profile = image.info.get("icc_profile")
     plain = _flatten(_to_eight_bits(image), profile)
-    return np.ascontiguousarray(turn(np.asarray(plain), orientation))
+    return np.array(turn(np.asarray(plain), orientation), order="C")
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -235,18 +238,6 @@ def _translated(error: Exception, format: str) -> MediaError:
 
 #: Words by which Pillow and its libraries tell of a file that is too short.
 _TRUNCATION = ("truncated", "end of file", "not enough", "premature", "unexpected end")
-
-
-def _configure(max_pixels: int) -> None:
-    """Make Pillow refuse what we refuse, before its plugins allocate (WebP does so on opening).
-
-    Pillow raises beyond twice its limit and warns beyond once; the setting is process-wide.
-    """
-    Image.MAX_IMAGE_PIXELS = max(1, max_pixels // 2)
-    # What Pillow grumbles about and reads all the same is no news to anybody.
-    warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    load_plugins()
 
 
 @functools.cache

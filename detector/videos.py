@@ -41,6 +41,9 @@ Pixels = npt.NDArray[np.uint8]
 #: Formats with an index of keyframes, where a seek lands on the keyframe that was asked for.
 _SEEKABLE = frozenset({"mp4", "mov", "matroska", "webm"})
 
+#: Formats whose header does not say how long they are: FFmpeg guesses, often wrongly.
+_UNTIMED = frozenset({"mpeg", "mpegvideo"})
+
 #: A jump must spare the decoding of this many frames: it costs about as much as a few of them.
 _MIN_SKIP = 8
 
@@ -111,15 +114,24 @@ def read_header(file: BinaryIO, format: str, max_pixels: int) -> Header:
     with opened(file, format, max_pixels) as (container, film):
         size = _square_size(film.width, film.height, film.sample_aspect_ratio)
         refuse_pixels(size, max_pixels)
-        packets = itertools.islice(packets_of(container, film), _PEEK_PACKETS)
-        first = next(whole_frames(packets, film), None)
-        on_its_side = first is not None and _orientation(first[1]) >= 5
+        first = _first_picture(container, film)
+        on_its_side = first is not None and _orientation(first) >= 5
         return Header(
             width=size[1] if on_its_side else size[0],
             height=size[0] if on_its_side else size[1],
-            duration_s=_duration_s(container, film),
+            duration_s=None if format in _UNTIMED else _duration_s(container, film),
             frame_count=film.frames or None,
         )
+
+
+def _first_picture(container: InputContainer, film: VideoStream) -> VideoFrame | None:
+    """The first frame, or None where the film begins with damaged ones."""
+    packets = itertools.islice(packets_of(container, film), _PEEK_PACKETS)
+    packet = next(packets, None)
+    if packet is None or not packet.size:
+        raise _no_frames(film)
+    timed = next(whole_frames(itertools.chain((packet,), packets), film), None)
+    return None if timed is None else timed[1]
 
 
 def _duration_s(container: InputContainer, film: VideoStream) -> float | None:
@@ -139,8 +151,9 @@ def read_table(file: BinaryIO, format: str, max_pixels: int) -> FrameTable:
 
     Raises NoFrames, Truncated or Undecodable.
     """
-    hollow = HollowFile.of(file) if DEMUXERS[format] == "mov" else file
-    with opened(hollow, format, max_pixels) as (container, film):
+    hollow = DEMUXERS[format] == "mov"
+    times = HollowFile.of(file) if hollow else file
+    with opened(times, format, max_pixels, parse=not hollow) as (container, film):
         table = _table_of_packets(container, film, seekable=format in _SEEKABLE)
     if table is not None:
         return table

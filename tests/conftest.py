@@ -1,0 +1,31 @@
+"""For all tests: the labelled media where they are at hand, and no sockets in unit tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import pytest_socket
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def media_root() -> Path:
+    """The folder with `train`, `dev` and `robustness`; skips where it is not there."""
+    root = Path(os.environ.get("DEEPSWEEP_MEDIA", REPOSITORY.parent / "shared" / "data"))
+    if not (root / "robustness" / "files.csv").exists():
+        pytest.skip(f"the labelled media are not at {root}; set DEEPSWEEP_MEDIA to their folder")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    if "unit" not in request.path.relative_to(REPOSITORY).parts:
+        yield
+        return
+    pytest_socket.disable_socket(allow_unix_socket=True)
+    yield
+    pytest_socket.enable_socket()
