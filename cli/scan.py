@@ -153,7 +153,7 @@ def _scan(
     with stopping(stop):
         ended = partial(results.ended, settings)
         with watching(words, quiet=quiet, then=live, ended=ended) as observer:
-            outcome = _run(settings, request, observer, stop, follow=follow)
+            outcome = run_passes(settings, request, observer, stop, follow=follow)
         found = results.collect(settings, outcome.scan_id, targets, live)
     if not quiet:
         results.show(console(stderr=targets.on_stdout), found)
@@ -172,7 +172,7 @@ def exit_status(outcome: ScanOutcome) -> int:
     return EXIT_FAILED if outcome.failed else EXIT_OK
 
 
-def _run(
+def run_passes(
     settings: Settings,
     request: ScanRequest,
     observer: Counting,

@@ -58,7 +58,9 @@ def as_uri(text: str) -> str:
 @click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
 @_as_json
 def scans(limit: int, as_json: bool) -> None:
-    """List the scans so far, newest first.
+    """List the scans so far.
+
+    The newest comes first.
 
     \b
     Example:

@@ -24,10 +24,11 @@ def summary(*documents: items.Document) -> str:
 
 def test_the_summary_lists_worst_first_and_counts_everything() -> None:
     lines = summary(items.no_face(), items.failed(), items.image()).splitlines()
-    assert "▲ fake" in lines[1]
-    assert "✕ failed" in lines[2]
-    assert "The file ends before its picture does." in lines[2]
-    assert "○ no_face" in lines[3]
+    assert lines[0] == "in /media/"
+    assert "▲ fake" in lines[2]
+    assert "✕ failed" in lines[3]
+    assert "The file ends before its picture does." in lines[3]
+    assert "○ no_face" in lines[4]
     assert "3 items, 1 face: ▲ 1 fake, ✕ 1 failed, ○ 1 no_face" in lines
     assert "failed by code: truncated 1" in lines
 
@@ -35,13 +36,13 @@ def test_the_summary_lists_worst_first_and_counts_everything() -> None:
 def test_the_summary_says_how_many_rows_it_left_out() -> None:
     documents = [items.image(uri=f"s3://b/{number}.jpg") for number in range(45)]
     text = summary(*documents)
-    assert text.count("s3://b/") == tables.SUMMARY_ROWS
+    assert text.count(".jpg ") == tables.SUMMARY_ROWS
     assert "and 5 more" in text
 
 
 def test_markup_and_escapes_in_a_name_are_shown_not_obeyed() -> None:
-    text = summary(items.image(uri="s3://b/[red]x[/red]\x1b[2J.jpg"))
-    assert "[red]x[/red]\\x1b[2J.jpg" in text
+    text = summary(items.image(uri="s3://b/[bold]x[red]\x1b[2J.jpg"))
+    assert "[bold]x[red]\\x1b[2J.jpg" in text
     assert "\x1b" not in text
 
 
@@ -63,3 +64,14 @@ def test_a_failed_item_shows_its_code() -> None:
     text = drawn(tables.item(items.failed("empty_file")))
     assert "empty_file" in text
     assert "The file ends before its picture does." in text
+
+
+def test_on_a_narrow_terminal_an_item_stays_one_line_and_keeps_its_verdict() -> None:
+    narrow = Console(file=io.StringIO(), width=60, color_system=None)
+    tally = Tally()
+    tally.add(items.failed())
+    narrow.print(tables.summary([items.failed()], tally))
+    lines = narrow.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert "portrait.jpg  ✕ failed" in lines[2]
+    assert lines[2].endswith("…")
+    assert lines[3].startswith("1 item")

@@ -1,0 +1,130 @@
+"""The command itself: what it imports, what it says of itself, how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import deepsweep
+from cli.lazy import LazyCommand, LazyGroup
+from core.errors import BadSamplingPlan, DeepsweepError, ObjectMissing
+from detector.architectures import architectures
+
+ROOT = Path(deepsweep.__file__).parent
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(deepsweep.cli, list(arguments))
+
+
+def failing(error: BaseException) -> LazyGroup:
+    """A group whose one command raises."""
+
+    def fail() -> None:
+        raise error
+
+    group = LazyGroup(lazy={}, name="deepsweep")
+    group.add_command(click.Command("fail", callback=fail))
+    return group
+
+
+def test_help_imports_none_of_the_heavy_libraries() -> None:
+    program = (
+        "import sys, deepsweep\n"
+        "try: deepsweep.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'av', 'sqlalchemy', 'cv2', 'numpy', 'rich', 'boto3'}\n"
+        "sys.exit(f'{heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)\n"
+    )
+    command = [sys.executable, "-c", program, "--help"]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "Examples:" in ended.stdout
+
+
+def test_help_of_the_group_lists_every_command_with_its_own_first_sentence() -> None:
+    text = " ".join(run("--help").output.split())
+    for name, entry in deepsweep.COMMANDS.items():
+        assert f"{name} " in text
+        assert entry.help in text
+
+
+@pytest.mark.parametrize("name", ["scan", "show", "scans", "demo", "models", "architectures", "db"])
+def test_the_listed_sentence_is_the_one_that_the_command_says_of_itself(name: str) -> None:
+    entry = deepsweep.COMMANDS[name]
+    assert (entry.load().help or "").startswith(entry.help)
+
+
+@pytest.mark.parametrize("name", ["scan", "show", "scans", "demo", "architectures"])
+def test_help_of_a_command_has_examples(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0
+    assert "Example" in result.output
+    assert f"deepsweep {name}" in result.output
+
+
+def test_help_of_scan_states_its_exit_statuses() -> None:
+    text = " ".join(run("scan", "--help").output.split())
+    assert "0 every item has a verdict, 1 some items failed, 2 wrong usage, 130" in text
+
+
+def test_the_version_is_the_installed_one() -> None:
+    assert run("--version").output == "deepsweep 0.1.0\n"
+
+
+def test_a_wrong_plan_is_wrong_usage_with_a_sentence() -> None:
+    result = run("scan", "somewhere", "--frames", "often")
+    assert result.exit_code == 2
+    assert "'often' is not a sampling plan" in result.stderr
+    assert "[bad_sampling_plan]" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_scan_of_nothing_is_wrong_usage() -> None:
+    assert run("scan").exit_code == 2
+
+
+def test_an_unknown_command_is_wrong_usage() -> None:
+    assert run("scna").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ObjectMissing("There is no such file."), 1),
+        (BadSamplingPlan("That is no plan."), 2),
+        (KeyboardInterrupt(), 130),
+        (ZeroDivisionError("division by zero"), 1),
+    ],
+)
+def test_an_error_is_a_sentence_and_an_exit_status_and_no_traceback(
+    error: BaseException, status: int
+) -> None:
+    result = CliRunner().invoke(failing(error), ["fail"])
+    assert result.exit_code == status
+    assert result.stderr.startswith("deepsweep: ")
+    assert "Traceback" not in result.output
+    if isinstance(error, DeepsweepError):
+        assert result.stderr == f"deepsweep: {error} [{error.code}]\n"
+
+
+def test_debugging_lets_the_traceback_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPSWEEP_DEBUG", "1")
+    result = CliRunner().invoke(failing(ZeroDivisionError("division by zero")), ["fail"])
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+def test_a_lazy_entry_that_names_no_command_is_a_fault_of_ours() -> None:
+    with pytest.raises(TypeError, match="not a click command"):
+        LazyCommand(module="cli.text", attribute="bar", help="").load()
+
+
+def test_architectures_as_json_are_those_of_the_registry() -> None:
+    listed = json.loads(run("architectures", "--json").output)
+    assert [each["name"] for each in listed] == [each.name for each in architectures()]
