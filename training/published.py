@@ -39,7 +39,7 @@ class Data(_Part):
     #: on the spot. `both`: half of the fakes this way, half that way.
     source: Literal["labelled", "self-blended", "both"] = "labelled"
     #: Share of fakes. The smaller class is repeated until it holds.
-    fakes: Share = 0.5
+    fakes: float = Field(default=0.5, gt=0, lt=1)
     #: At most so many evenly spaced frames of each video.
     frames: int = Field(default=5, ge=1)
 
