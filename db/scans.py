@@ -261,7 +261,10 @@ def cancel(session: Session, scan_id: uuid.UUID) -> bool:
 
 
 def cancel_items(session: Session, scan_id: uuid.UUID, *, limit: int = 10_000) -> int:
-    """Mark up to `limit` queued items of a cancelled scan; 0 when none is left."""
+    """Mark up to `limit` queued items of a cancelled scan; 0 when none is left.
+
+    Items that a worker hands back later are queued once more: `reconcile` calls this again.
+    """
     page = (
         select(Item.id)
         .where(Item.scan_id == scan_id, Item.status == ItemStatus.QUEUED)

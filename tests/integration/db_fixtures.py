@@ -55,9 +55,10 @@ def _engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def engine(_engine: Engine) -> Engine:
     """An engine on empty tables."""
-    names = ", ".join(table.name for table in Base.metadata.sorted_tables)
+    # For a handful of rows this is many times faster than TRUNCATE, which makes new files.
+    tables = reversed(Base.metadata.sorted_tables)
     with _engine.begin() as connection:
-        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+        connection.execute(text("; ".join(f"DELETE FROM {table.name}" for table in tables)))
     return _engine
 
 
