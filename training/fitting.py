@@ -64,7 +64,7 @@ def fit(
     losses: list[float] = []
     begun = time.monotonic() - progress.seconds
     for batch in _remaining(steps, recipe, progress.step, workers):
-        losses.append(_step(module, optimiser, average, batch, recipe, progress.step))
+        losses.append(train_step(module, optimiser, average, batch, recipe, progress.step))
         progress.step += 1
         figures = None
         if progress.step % recipe.validate_every == 0 or progress.step == recipe.optimiser.steps:
@@ -77,7 +77,7 @@ def fit(
     return _best(module, out), progress
 
 
-def _step(
+def train_step(
     module: nn.Module,
     optimiser: torch.optim.Optimizer,
     average: networks.Average,
@@ -85,6 +85,7 @@ def _step(
     recipe: Recipe,
     step: int,
 ) -> float:
+    """One update of weights and average from one batch; the loss before it."""
     # Dropout draws from here: seeded by step, so that a resumed run draws the same.
     torch.manual_seed(recipe.seed * 1_000_003 + step)
     module.train()

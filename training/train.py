@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from core.errors import UsageError
@@ -20,7 +19,7 @@ from core.vocabulary import SamplingPlan
 from detector.faces import FaceFinder
 from detector.frames import Frame, sample
 from detector.media import Limits, probe
-from training import batches, crops, fitting, recipe, redrawing, split, validation
+from training import batches, crops, fitting, machine, recipe, redrawing, split, validation
 from training.checkpoint import Progress
 from training.crops import Example
 from training.recipe import Recipe
@@ -60,7 +59,7 @@ def run(
     Raises UsageError, ModelMissing.
     """
     plan = _with_steps(recipe.load(recipe_name), steps)
-    torch.set_num_threads(threads)
+    machine.set_up(threads)
     examples = import_set(data / "train", cache / "train", on_medium)
     parts = split.split(examples, plan.validation, plan.seed)
     if not parts.train:

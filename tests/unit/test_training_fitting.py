@@ -1,0 +1,158 @@
+"""The loop: the loss falls, a stopped run ends in the same weights, the best average is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from core.errors import ModelMissing, UsageError
+from detector import architectures
+from tests.unit.training_cache import medium, recipe, write_cache
+from training import batches, crops, fitting, networks
+from training.recipe import Network, Optimiser, Recipe
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    media = [medium(f"images/real/{n}.png") for n in range(6)]
+    media += [medium(f"images/fake/{n}.png") for n in range(3)]
+    return write_cache(tmp_path / "cache", media)
+
+
+def score_of_weights(module: nn.Module) -> fitting.Figures:
+    return {"score": sum(float(value.sum()) for value in module.parameters())}
+
+
+def run(
+    plan: Recipe,
+    cache: Path,
+    out: Path,
+    stop_at: int | None = None,
+    validate: fitting.Validate | None = None,
+) -> tuple[nn.Module, list[float]]:
+    losses: list[float] = []
+
+    def on_step(report: fitting.StepReport) -> None:
+        losses.append(report.loss)
+        if report.step == stop_at:
+            raise KeyboardInterrupt
+
+    steps = batches.Steps(crops.load_examples(cache), cache, plan)
+    module, _ = fitting.fit(
+        plan,
+        steps,
+        cache,
+        out,
+        validate=validate or score_of_weights,
+        workers=0,
+        on_step=on_step,
+    )
+    return module, losses
+
+
+@pytest.mark.parametrize("stop_at", [3, 4, 5])
+def test_a_run_that_was_killed_ends_in_the_same_weights(cache: Path, tmp_path: Path, stop_at: int):
+    whole, _ = run(recipe(), cache, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(), cache, tmp_path / "killed", stop_at=stop_at)
+    resumed, _ = run(recipe(), cache, tmp_path / "killed")
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_the_loss_falls_on_a_batch_seen_again_and_again(cache: Path):
+    plan = recipe(
+        optimiser=Optimiser(learning_rate=5e-3, weight_decay=0, steps=30, warm_up_steps=1)
+    )
+    batch = batches.Steps(crops.load_examples(cache), cache, plan)[0]
+    torch.manual_seed(0)
+    module = architectures.build(plan.network.architecture)
+    optimiser = torch.optim.AdamW(module.parameters())
+    average = networks.Average(module, 0.9)
+    losses = [
+        fitting.train_step(module, optimiser, average, batch, plan, step) for step in range(30)
+    ]
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_the_average_with_the_highest_score_is_kept(cache: Path, tmp_path: Path):
+    scores = iter([0.6, 0.9, 0.7])
+    kept = []
+
+    def validate(module: nn.Module) -> fitting.Figures:
+        kept.append({name: value.clone() for name, value in module.state_dict().items()})
+        return {"score": next(scores)}
+
+    module, _ = run(recipe(), cache, tmp_path / "out", validate=validate)
+    assert all(torch.equal(value, kept[1][name]) for name, value in module.state_dict().items())
+
+
+def test_a_folder_of_another_recipe_is_refused(cache: Path, tmp_path: Path):
+    run(recipe(), cache, tmp_path / "out")
+    with pytest.raises(UsageError, match="another recipe"):
+        run(recipe(seed=4), cache, tmp_path / "out")
+
+
+def test_the_rate_warms_up_and_falls_to_a_hundredth():
+    plan = recipe().optimiser.model_copy(update={"steps": 100, "warm_up_steps": 10})
+    rates = [fitting.learning_rate(plan, step) / plan.learning_rate for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0.01)
+
+
+def test_ranking_asks_each_fake_above_its_own_real():
+    plan = recipe().optimiser.model_copy(update={"ranking": 1.0})
+    labels = np.array([0, 0, 1, 1], np.float32)
+    batch = batches.Batch(crops=np.zeros((4, 1, 1, 3), np.uint8), labels=labels, pairs=2)
+    apart = fitting.batch_loss(torch.tensor([-1.0, 1.0, 0.0, 2.0]), batch, plan)
+    crossed = fitting.batch_loss(torch.tensor([-1.0, 1.0, 2.0, 0.0]), batch, plan)
+    assert apart < crossed
+
+
+# --- networks ----------------------------------------------------------------------------------
+
+
+def test_reestimated_batchnorm_keeps_the_function_and_starts_training_from_it():
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.BatchNorm2d(4)
+    ).eval()
+    module[1].bias.data.uniform_(-1, 1)
+    crops_ = torch.randn(16, 3, 12, 12) * 3 + 1
+    with torch.no_grad():
+        before = module(crops_)
+        networks.reestimate_batchnorm(module, crops_)
+        assert torch.allclose(module(crops_), before, atol=1e-4)
+        assert torch.allclose(module.train()(crops_), before, atol=0.05)
+
+
+def test_a_strided_depthwise_convolution_in_full_precision_keeps_names_and_function():
+    module = architectures.build("mobilenet-v2").eval()
+    names, crops_ = list(module.state_dict()), torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        before = module(crops_)
+        networks.keep_strided_depthwise_in_full_precision(module)
+        assert torch.equal(module(crops_), before)
+    assert list(module.state_dict()) == names
+
+
+def test_missing_pretrained_weights_are_told_with_a_way_out(tmp_path: Path):
+    network = Network(architecture="mobilenet-v2", pretrained="weights/none.safetensors")
+    with pytest.raises(ModelMissing, match="random weights"):
+        networks.prepare(network, tmp_path, torch.zeros(2, 3, 64, 64), seed=0)
+
+
+def test_an_average_follows_the_weights():
+    module = nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(0.0)
+    average = networks.Average(module, 0.5)
+    module.weight.data.fill_(1.0)
+    for step in range(200, 203):
+        average.update(module, step)
+    assert average.state["weight"].item() == pytest.approx(1 - 0.5**3)

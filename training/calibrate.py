@@ -1,0 +1,165 @@
+"""From held-out logits to calibration, aggregation and operating points.
+
+Nothing here sees the development set. Sources are weighted alike, so that the largest does not
+decide, and real and fake count the same: scores speak of a base rate of one half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+from sklearn.metrics import roc_auc_score
+
+from core.vocabulary import MediaKind
+from detector.calibration import probability
+from detector.spec import Aggregation, Calibration, Operating, Platt, Thresholds
+from detector.verdict import RULES
+from training.judging import Judged
+from training.metrics import rate_upper, threshold_at_fpr
+
+Array = npt.NDArray[np.float64]
+
+#: Share of real media that may reach `fake_from`.
+FALSE_POSITIVES = 0.05
+#: Share of fakes among what is called `real`, at equal base rates, that is put up with.
+MISSED = 0.05
+#: The rules that are compared, each with its parameter. The plain mean comes first and wins ties.
+CANDIDATES = (
+    Aggregation(rule="mean"),
+    Aggregation(rule="median"),
+    Aggregation(rule="trimmed-mean", parameter=0.2),
+    Aggregation(rule="quantile", parameter=0.75),
+    Aggregation(rule="top-share", parameter=0.5),
+    Aggregation(rule="top-share", parameter=0.25),
+)
+#: A rule must beat the plain mean by this much AUC to be taken: a few dozen clips are noisy.
+MARGIN = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What the card gets."""
+
+    calibration: Calibration
+    aggregation: Aggregation
+    operating: Operating
+
+
+def fit(held_out: Sequence[Judged]) -> Fitted:
+    """All of it, from held-out media that have a face. Needs reals and fakes of both media."""
+    usable = [judged for judged in held_out if judged.tracks]
+    images = [judged for judged in usable if judged.kind is MediaKind.IMAGE]
+    videos = [judged for judged in usable if judged.kind is MediaKind.VIDEO]
+    for name, media in (("images", images), ("videos", videos)):
+        if len({judged.fake for judged in media}) < 2:
+            raise ValueError(f"calibration needs real and fake {name} with faces")
+    aggregation = choose_rule(videos)
+    still = Aggregation(rule="mean")
+    calibration = Calibration(
+        image=fit_platt(images, [item_logit(judged, still) for judged in images]),
+        frame=fit_frames(videos),
+        track=fit_platt(videos, [item_logit(judged, aggregation) for judged in videos]),
+    )
+    return Fitted(
+        calibration=calibration,
+        aggregation=aggregation,
+        operating=Operating(
+            image=operate(images, still, calibration.image),
+            video=operate(videos, aggregation, calibration.track),
+        ),
+    )
+
+
+def item_logit(judged: Judged, aggregation: Aggregation) -> float:
+    """The item's logit under a rule: that of its highest track."""
+    rule = RULES[aggregation.rule]
+    return max(rule(logits, aggregation.parameter) for logits in judged.tracks)
+
+
+def choose_rule(videos: Sequence[Judged]) -> Aggregation:
+    """The candidate with the highest weighted AUC; the mean unless another is clearly better."""
+    labels = [judged.fake for judged in videos]
+    weights = weights_of(videos)
+    aucs = [
+        roc_auc_score(labels, [item_logit(v, rule) for v in videos], sample_weight=weights)
+        for rule in CANDIDATES
+    ]
+    best = int(np.argmax(aucs))
+    return CANDIDATES[best] if aucs[best] > aucs[0] + MARGIN else CANDIDATES[0]
+
+
+def fit_frames(videos: Sequence[Judged]) -> Platt:
+    """Calibration of single frames: every frame of the highest track, each clip counting once."""
+    labels, logits, weights = [], [], []
+    for judged, weight in zip(videos, weights_of(videos), strict=True):
+        track = max(judged.tracks, key=lambda logits: float(logits.mean()))
+        labels += [judged.fake] * len(track)
+        logits += track.tolist()
+        weights += [weight / len(track)] * len(track)
+    return _platt(np.array(labels), np.array(logits), np.array(weights), len(videos))
+
+
+def fit_platt(media: Sequence[Judged], logits: Sequence[float]) -> Platt:
+    """Platt scaling with sources weighted alike."""
+    labels = np.array([judged.fake for judged in media])
+    return _platt(labels, np.array(logits), weights_of(media), len(media))
+
+
+def _platt(labels: Array, logits: Array, weights: Array, media: int) -> Platt:
+    """Weighted maximum likelihood; targets are drawn in as Platt (1999) does for small samples."""
+    count = media / 2
+    targets = np.where(labels == 1, (count + 1) / (count + 2), 1 / (count + 2))
+    weights = weights / weights.sum()
+    scale = max(float(logits.std()), 1e-6)
+
+    def loss(theta: Array) -> float:
+        z = np.exp(theta[0]) * logits / scale + theta[1]
+        return float((weights * (np.logaddexp(0, z) - targets * z)).sum())
+
+    found = optimize.minimize(loss, np.zeros(2), method="L-BFGS-B", bounds=[(-6, 6), (-20, 20)])
+    return Platt(slope=float(np.exp(found.x[0]) / scale), offset=float(found.x[1]))
+
+
+def weights_of(media: Sequence[Judged]) -> Array:
+    """Half the weight for each class; within it, each source and generator the same."""
+    cells = [(judged.fake, judged.medium.source, judged.medium.generator) for judged in media]
+    size = {cell: cells.count(cell) for cell in set(cells)}
+    per_class = {label: sum(1 for cell in size if cell[0] == label) for label in (0, 1)}
+    return np.array([0.5 / (per_class[cell[0]] * size[cell]) for cell in cells])
+
+
+def operate(media: Sequence[Judged], aggregation: Aggregation, platt: Platt) -> Thresholds:
+    """The operating point of one medium."""
+    scores = np.array([probability(item_logit(m, aggregation), platt) for m in media])
+    labels = np.array([judged.fake for judged in media])
+    reals = scores[labels == 0]
+    fake_from = min(threshold_at_fpr(reals, FALSE_POSITIVES), 1.0)
+    hits = int((reals >= fake_from).sum())
+    return Thresholds(
+        fake_from=fake_from,
+        real_below=_real_below(labels, scores, weights_of(media), fake_from),
+        false_positive_rate=hits / len(reals),
+        false_positive_rate_upper=rate_upper(hits, len(reals)),
+        real_media=len(reals),
+    )
+
+
+def _real_below(labels: Array, scores: Array, weights: Array, fake_from: float) -> float:
+    """The highest score up to `fake_from` below which at most `MISSED` of the weight is fake."""
+    order = np.argsort(scores)
+    fake = np.cumsum(weights[order] * labels[order])
+    share = fake / np.cumsum(weights[order])
+    sound = np.flatnonzero((share <= MISSED) & (scores[order] < fake_from))
+    if not len(sound):
+        return 0.0
+    return float(min(np.nextafter(scores[order][sound[-1]], np.inf), fake_from))
+
+
+def by_source(media: Sequence[Judged]) -> Mapping[str, list[Judged]]:
+    """Media by source, in the order of their names."""
+    sources = sorted({judged.medium.source for judged in media})
+    return {name: [m for m in media if m.medium.source == name] for name in sources}
