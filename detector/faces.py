@@ -1,13 +1,10 @@
 """Faces: found by MTCNN on a reduced frame, cropped from the full one.
 
-The only module that imports facenet-pytorch (Zhang et al., "Joint Face Detection and Alignment
-using Multi-task Cascaded Convolutional Networks", 2016), and the only one that cuts crops:
-training and serving both come here.
+The only module that cuts crops: training and serving both come here.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,14 +12,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from facenet_pytorch import MTCNN
 
+from detector import mtcnn
+from detector.cascade import Cascade, Engines, Found
+from detector.engines.pytorch import TorchEngine
 from detector.frames import Pixels
 
 Points = npt.NDArray[np.float32]
 
-#: P-Net's receptive field: the smallest face that MTCNN can see, in pixels of the reduced frame.
-PNET_CELL_PX = 12
 #: Faces smaller than this in the reduced frame are mostly false alarms and cost most of the time:
 #: the work of P-Net grows with (12 / this)^2.
 SMALLEST_REDUCED_PX = 20
@@ -60,8 +57,15 @@ class FaceFinder:
         self._min_face_px = min_face_px
         self._min_confidence = min_confidence
         self._detect_side_px = detect_side_px
-        # Weights come inside the package; nothing is downloaded.
-        self._mtcnn = MTCNN(keep_all=True, device=torch.device(device), select_largest=False).eval()
+        networks = mtcnn.load()
+        windows, crops = (2, 32) if torch.device(device).type == "cpu" else (256, 2048)
+        self._cascade = Cascade(
+            Engines(
+                propose=TorchEngine(networks.propose, device=device, part=windows),
+                refine=TorchEngine(networks.refine, device=device, part=crops),
+                output=TorchEngine(networks.output, device=device, part=crops // 4),
+            )
+        )
 
     def find(self, images: Sequence[Pixels]) -> list[tuple[Face, ...]]:
         """All usable faces of each frame, most confident first; same length and order as given.
@@ -69,57 +73,31 @@ class FaceFinder:
         `images` are RGB, uint8, (height, width, 3), each of its own size. A frame without a usable
         face gives an empty tuple.
         """
-        found: list[tuple[Face, ...]] = [()] * len(images)
-        for indices in self._by_size(images).values():
-            for index, faces in zip(indices, self._find_equal(images, indices), strict=True):
-                found[index] = faces
-        return found
-
-    def _by_size(self, images: Sequence[Pixels]) -> dict[tuple[int, int], list[int]]:
-        """MTCNN takes a batch of one size, and none smaller than its own cell."""
-        groups: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for index, image in enumerate(images):
-            height, width = image.shape[:2]
-            if min(height, width) >= self._min_face_px:
-                groups[height, width].append(index)
-        return groups
-
-    def _find_equal(
-        self, images: Sequence[Pixels], indices: Sequence[int]
-    ) -> list[tuple[Face, ...]]:
-        height, width = images[indices[0]].shape[:2]
-        scale = min(1.0, self._detect_side_px / max(height, width))
-        self._mtcnn.min_face_size = max(self._min_face_px * scale, SMALLEST_REDUCED_PX)
-        reduced = [_reduce(images[index], scale) for index in indices]
-        if min(reduced[0].shape[:2]) < self._mtcnn.min_face_size:
-            return [()] * len(indices)
-        boxes, confidences, landmarks = self._mtcnn.detect(np.stack(reduced), landmarks=True)
-        # Scales of the two axes differ by rounding; a box must land on the same pixels.
-        back = np.array(
-            [width / reduced[0].shape[1], height / reduced[0].shape[0]], dtype=np.float32
-        )
+        scales = [min(1.0, self._detect_side_px / max(image.shape[:2])) for image in images]
+        reduced = [_reduce(image, scale) for image, scale in zip(images, scales, strict=True)]
+        smallest = [max(self._min_face_px * scale, SMALLEST_REDUCED_PX) for scale in scales]
+        found = self._cascade.find(reduced, smallest)
         return [
-            self._usable(boxes[i], confidences[i], landmarks[i], back) for i in range(len(indices))
+            self._usable(faces, image.shape[1] / small.shape[1], image.shape[0] / small.shape[0])
+            for faces, image, small in zip(found, images, reduced, strict=True)
         ]
 
-    def _usable(
-        self, boxes: object, confidences: object, landmarks: object, back: Points
-    ) -> tuple[Face, ...]:
-        if boxes is None:
-            return ()
-        corners = np.asarray(boxes, dtype=np.float32).reshape(-1, 2, 2) * back
-        points = np.asarray(landmarks, dtype=np.float32) * back
-        faces = [
+    def _usable(self, found: Found, step_x: float, step_y: float) -> tuple[Face, ...]:
+        """The faces large and sure enough, in pixels of the full frame.
+
+        The steps of the two axes differ by rounding; a box must land on the same pixels.
+        """
+        step = np.array([step_x, step_y], np.float32)
+        faces = (
             Face(
-                box=(float(box[0, 0]), float(box[0, 1]), float(box[1, 0]), float(box[1, 1])),
-                landmarks=point,
-                confidence=float(confidence),
+                box=tuple((box.reshape(2, 2) * step).ravel().tolist()),
+                landmarks=points * step,
+                confidence=float(probability),
             )
-            for box, confidence, point in zip(
-                corners, np.asarray(confidences, dtype=np.float64), points, strict=True
+            for box, points, probability in zip(
+                found.boxes, found.landmarks, found.probabilities, strict=True
             )
-        ]
-        faces.sort(key=lambda face: -face.confidence)
+        )
         return tuple(
             face
             for face in faces

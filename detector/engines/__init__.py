@@ -1,0 +1,1 @@
+"""Engines: the same network on the library that runs it fastest here."""
