@@ -236,7 +236,7 @@ def _document(row: Row[Any], frames: list[Document], tracks: list[Document]) -> 
 
 
 def _media(row: Row[Any]) -> Document | None:
-    if row.sha256 is None:
+    if row.kind is None:
         return None
     return {
         "kind": str(row.kind),
@@ -245,7 +245,7 @@ def _media(row: Row[Any]) -> Document | None:
         "height": row.height,
         "duration_s": row.duration_s,
         "bytes": row.size_bytes,
-        "sha256": row.sha256.hex(),
+        "sha256": None if row.sha256 is None else row.sha256.hex(),
     }
 
 

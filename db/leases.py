@@ -11,7 +11,7 @@ kept apart as `crashed_worker`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -64,13 +64,14 @@ def claim(
     limit: int,
     lease_s: float,
     priority: Priority | None = None,
+    without_models: Collection[int] = (),
 ) -> list[Claim]:
     """Up to `limit` queued items, of one scan or of all, now leased to `worker`.
 
     Interactive items come first unless one priority is named; within it, the oldest. Two workers
-    never get the same item, and neither waits for the other. An empty list means that nothing is
-    to be had at this moment: all is done, or waits for its time, or is a suspect while this
-    worker is busy.
+    never get the same item, and neither waits for the other. Scans by `without_models`, which this
+    worker cannot load, are left to others. An empty list means that nothing is to be had at this
+    moment: all is done, or waits for its time, or is a suspect while this worker is busy.
     """
     if _is_held(session, worker, Item.crashes > 0):
         return []  # it works on a suspect: nothing beside it
@@ -78,15 +79,45 @@ def claim(
     for each in [priority] if priority else list(Priority):
         wanted = limit - len(claims)
         if wanted:
-            queued = _queued(scan_id, each).where(Item.crashes == 0).limit(wanted)
+            queued = _queued(scan_id, each, without_models).where(Item.crashes == 0).limit(wanted)
             claims += _lease(session, queued, worker, lease_s)
     if claims or _is_held(session, worker):
         return claims
+    return claim_suspect(
+        session,
+        scan_id,
+        worker=worker,
+        lease_s=lease_s,
+        priority=priority,
+        without_models=without_models,
+    )
+
+
+def claim_suspect(
+    session: Session,
+    scan_id: uuid.UUID | None,
+    *,
+    worker: str,
+    lease_s: float,
+    priority: Priority | None = None,
+    without_models: Collection[int] = (),
+) -> list[Claim]:
+    """One item whose worker died, for a worker that holds nothing; empty where none waits.
+
+    `claim` comes to these when nothing else is queued. Where something always is, a worker has to
+    put its other work down for them from time to time.
+    """
     for each in [priority] if priority else list(Priority):
-        suspect = _queued(scan_id, each).where(Item.crashes > 0).limit(1)
+        suspect = _queued(scan_id, each, without_models).where(Item.crashes > 0).limit(1)
         if alone := _lease(session, suspect, worker, lease_s):
             return alone
     return []
+
+
+def suspects_wait(session: Session, scan_id: uuid.UUID | None) -> bool:
+    """Whether an item whose worker died could be claimed."""
+    waiting = (_queued(scan_id, each, ()).where(Item.crashes > 0).limit(1) for each in Priority)
+    return any(session.scalar(query) is not None for query in waiting)
 
 
 def extend_lease(session: Session, claims: Sequence[Claim], *, lease_s: float) -> set[int]:
@@ -95,15 +126,48 @@ def extend_lease(session: Session, claims: Sequence[Claim], *, lease_s: float) -
     return set(session.scalars(held.returning(Item.id)))
 
 
-def release(session: Session, claims: Sequence[Claim]) -> int:
-    """Hand items back unharmed, as a worker does that is asked to stop; how many were held."""
-    back = update(Item).where(_still(claims)).values(_queue_again())
+def release(session: Session, claims: Sequence[Claim], *, wait_s: float = 0.0) -> int:
+    """Hand items back unharmed; how many were still held.
+
+    As a worker does that is asked to stop, or, with a wait before the next try, where the
+    surroundings fail for all items and none of them is to blame.
+    """
+    again = _queue_again() | {"not_before": _from_now(wait_s)}
+    back = update(Item).where(_still(claims)).values(again)
     return len(session.scalars(back.returning(Item.id)).all())
 
 
-def expire_leases(session: Session, *, limit: int = 1000) -> Expired:
-    """Take back up to `limit` items whose lease ran out."""
-    return _expire(session, Item.lease_until < func.now(), limit)
+def drop(session: Session, claims: Sequence[Claim]) -> int:
+    """Give up items of a cancelled scan that are still held; how many there were."""
+    dropped = (
+        update(Item)
+        .where(_still(claims))
+        .values(
+            status=ItemStatus.CANCELLED,
+            leased_by=None,
+            lease_until=None,
+            finished_at=func.now(),
+        )
+    )
+    return len(session.scalars(dropped.returning(Item.id)).all())
+
+
+def note_object(
+    session: Session, claim: Claim, *, version: str | None, etag: str | None, size: int | None
+) -> bool:
+    """Put down what the object is now, where it was replaced since it was listed; False if lost."""
+    noted = update(Item).where(_still([claim])).values(version=version, etag=etag, size_bytes=size)
+    return session.scalar(noted.returning(Item.id)) is not None
+
+
+def expire_leases(session: Session, *, limit: int = 1000, grace_s: float = 0.0) -> Expired:
+    """Take back up to `limit` items whose lease ran out.
+
+    A server that was away let nobody extend a lease. So, for `grace_s` after its start, nothing
+    is taken back and nobody is blamed: those that live speak up in that time.
+    """
+    up_long_enough = func.pg_postmaster_start_time() < func.now() - timedelta(seconds=grace_s)
+    return _expire(session, and_(Item.lease_until < func.now(), up_long_enough), limit)
 
 
 def expire_worker(session: Session, worker: str, *, limit: int = 1000) -> Expired:
@@ -111,12 +175,20 @@ def expire_worker(session: Session, worker: str, *, limit: int = 1000) -> Expire
     return _expire(session, Item.leased_by == worker, limit)
 
 
-def workers(session: Session, scan_id: uuid.UUID) -> list[str]:
-    """Names of the workers that hold items of a scan."""
+def workers(session: Session, scan_id: uuid.UUID | None = None) -> list[str]:
+    """Names of the workers that hold items, of one scan or of any."""
     held = select(Item.leased_by).where(
-        Item.scan_id == scan_id, Item.status == ItemStatus.LEASED, Item.leased_by.is_not(None)
+        Item.status == ItemStatus.LEASED, Item.leased_by.is_not(None)
     )
+    if scan_id is not None:
+        held = held.where(Item.scan_id == scan_id)
     return sorted(name for name in session.scalars(held.distinct()) if name)
+
+
+def cancelled(session: Session, scan_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Which of these scans somebody has stopped."""
+    stopped = select(Scan.id).where(Scan.id.in_(scan_ids), Scan.state == ScanState.CANCELLED)
+    return set(session.scalars(stopped))
 
 
 def requeue_failed(session: Session, scan_id: uuid.UUID, *, transient_only: bool = False) -> int:
@@ -139,7 +211,9 @@ def requeue_failed(session: Session, scan_id: uuid.UUID, *, transient_only: bool
 # --- helpers ------------------------------------------------------------------------------------
 
 
-def _queued(scan_id: uuid.UUID | None, priority: Priority) -> Select[int]:
+def _queued(
+    scan_id: uuid.UUID | None, priority: Priority, without_models: Collection[int]
+) -> Select[int]:
     """What may be given out: in the order of the index `ix_item_queue` or `ix_item_scan_queue`."""
     query = (
         select(Item.id)
@@ -153,6 +227,8 @@ def _queued(scan_id: uuid.UUID | None, priority: Priority) -> Select[int]:
         .order_by(Item.id)
         .with_for_update(of=Item, skip_locked=True)
     )
+    if without_models:
+        query = query.where(Scan.model_version_id.not_in(without_models))
     return query if scan_id is None else query.where(Item.scan_id == scan_id)
 
 

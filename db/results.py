@@ -11,8 +11,8 @@ from core.vocabulary import MediaKind, Verdict
 class NewMedia:
     """What the bytes of an item are."""
 
-    #: Digest, 32 bytes.
-    sha256: bytes
+    #: Digest, 32 bytes; None for a large object that was not read as a whole.
+    sha256: bytes | None
     kind: MediaKind
     #: Container or format, e.g. jpeg, mp4.
     format: str

@@ -217,6 +217,9 @@ def _finish(
 
 
 def _media_id(session: Session, media: NewMedia) -> int:
+    if media.sha256 is None:
+        made_anew = upsert(Media).values(vars(media)).returning(Media.id)
+        return session.execute(made_anew).scalar_one()
     known = select(Media.id).where(Media.sha256 == media.sha256)
     found = session.scalar(known)
     if found is not None:

@@ -27,7 +27,11 @@ from db.tables.base import Base, Word, created, number, one_of, probability, sha
 
 
 class Media(Base):
-    """What some bytes are: one row for each content, however many items hold it."""
+    """What some bytes are: one row for each content, however many items hold it.
+
+    Of a large film only the parts are read that the sampled frames need. Such bytes have no hash
+    and are not known again: each item has its own row for them.
+    """
 
     __tablename__ = "media"
     __table_args__ = (
@@ -39,7 +43,9 @@ class Media(Base):
     )
 
     id: Mapped[int] = number("Identifier.")
-    sha256: Mapped[bytes] = mapped_column(LargeBinary, comment="SHA-256 of the bytes.")
+    sha256: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="SHA-256 of the bytes; NULL where they were not read as a whole."
+    )
     kind: Mapped[MediaKind] = mapped_column(Word(MediaKind), comment="How it is sampled.")
     format: Mapped[str] = mapped_column(Text, comment="Container or format, e.g. jpeg, mp4.")
     width: Mapped[int] = mapped_column(Integer, comment="Of the upright picture, pixels.")

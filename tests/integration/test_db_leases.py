@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.vocabulary import ItemStatus, Priority, ScanState
-from db import scans, verdicts
+from db import leases, scans, verdicts
 from db.scans import Claim, Expired
 from db.session import Database
 from db.tables import Item
@@ -182,3 +182,62 @@ def test_nothing_is_queued_again_for_an_unknown_or_cancelled_scan(session: Sessi
     scans.cancel(session, scan_id)
     assert scans.requeue_failed(session, scan_id) == 0
     assert scans.requeue_failed(session, uuid.uuid4()) == 0
+
+
+def test_items_of_a_server_that_has_just_come_back_are_not_blamed(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    (claim,) = rows.claim_all(session, scan_id)
+    session.execute(update(Item).values(lease_until=PAST))
+    years = 100 * 365 * 86_400
+    assert scans.expire_leases(session, grace_s=years).requeued == 0
+    assert status(session, claim) is ItemStatus.LEASED
+    assert scans.expire_leases(session, grace_s=0).requeued == 1
+
+
+def test_a_suspect_is_to_be_had_while_others_wait(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    rows.claim_all(session, scan_id, worker="w1")
+    a_death(session, "w1")
+    rows.a_scan(session, "file:///2")
+    assert leases.suspects_wait(session, None)
+    (suspect,) = leases.claim_suspect(session, None, worker="w2", lease_s=60)
+    assert suspect.uri == "file:///1"
+    assert not leases.suspects_wait(session, None)
+    assert rows.claim_all(session, worker="w2") == []
+
+
+def test_scans_by_a_model_that_does_not_load_are_left_to_others(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    sick = scans.get(session, scan_id).model_version_id
+    claims = leases.claim(session, None, worker="w", limit=9, lease_s=60, without_models=[sick])
+    assert claims == []
+    assert rows.claim_all(session)
+
+
+def test_an_item_handed_back_with_a_wait_is_not_to_be_had_at_once(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    claims = rows.claim_all(session, scan_id)
+    assert leases.release(session, claims, wait_s=60) == 1
+    assert rows.claim_all(session, scan_id) == []
+    assert session.scalar(select(Item.failures)) == 0
+
+
+def test_an_item_of_a_cancelled_scan_is_dropped_by_its_holder_alone(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    (claim,) = rows.claim_all(session, scan_id)
+    assert leases.cancelled(session, [scan_id]) == set()
+    scans.cancel(session, scan_id)
+    assert leases.cancelled(session, [scan_id]) == {scan_id}
+    assert leases.drop(session, [claim]) == 1
+    assert leases.drop(session, [claim]) == 0
+    assert status(session, claim) is ItemStatus.CANCELLED
+
+
+def test_a_replaced_object_is_put_down_while_it_is_held(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    (claim,) = rows.claim_all(session, scan_id)
+    assert leases.note_object(session, claim, version=None, etag="new", size=7)
+    leases.release(session, [claim])
+    assert not leases.note_object(session, claim, version=None, etag="newer", size=8)
+    (again,) = rows.claim_all(session, scan_id)
+    assert (again.etag, again.size) == ("new", 7)
