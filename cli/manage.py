@@ -21,10 +21,10 @@ def db() -> None:
 @db.command()
 def upgrade() -> None:
     """Bring the tables to what this version needs. Does nothing when they are there already."""
-    from core.settings import Settings
+    from cli.environment import read_settings
     from db import migrations
 
-    settings = Settings()
+    settings = read_settings()
     before = migrations.current(settings)
     migrations.upgrade(settings)
     after = migrations.current(settings)
@@ -38,10 +38,10 @@ def upgrade() -> None:
 @click.pass_context
 def current(ctx: click.Context) -> None:
     """Print the tables' revision. Exit status 1 where it is not what this version needs."""
-    from core.settings import Settings
+    from cli.environment import read_settings
     from db import migrations
 
-    have, need = migrations.current(Settings()), migrations.head()
+    have, need = migrations.current(read_settings()), migrations.head()
     click.echo(have or "none")
     if have != need:
         click.echo(f"This version needs {need}; run `deepsweep db upgrade`.", err=True)
@@ -65,9 +65,9 @@ def show(name: str, as_json: bool) -> None:
       deepsweep models show default --json | jq .operating
     """
     from cli.cards import card_tables, find_card
-    from core.settings import Settings
+    from cli.environment import read_settings
 
-    card = find_card(name, Settings())
+    card = find_card(name, read_settings())
     if as_json:
         click.echo(card.model_dump_json(indent=2))
     else:

@@ -25,9 +25,6 @@ from cli.thumbnails import Pictures
 from core.vocabulary import MediaKind
 from detector.spec import Card, Thresholds
 
-#: Items in the report when nothing else is asked for.
-DEFAULT_ITEMS = 300
-
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:

@@ -120,8 +120,8 @@ def scan(
       deepsweep scan clip.mp4 --json - | jq .verdict
       deepsweep scan inbox/ --follow --json -
     """
+    from cli.environment import read_settings
     from core import logs
-    from core.settings import Settings
     from worker.request import ScanRequest
 
     targets = Targets(json=json_to, csv=csv_to, html=html_to, html_items=html_items)
@@ -135,7 +135,7 @@ def scan(
         fresh=not resume,
         retry_failed=retry_failed,
     )
-    settings = Settings() if device is None else Settings(device=device)
+    settings = read_settings(device)
     logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL", "ERROR"))
     ctx.exit(_scan(settings, request, targets, follow=follow, quiet=quiet))
 

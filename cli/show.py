@@ -31,10 +31,10 @@ def show(item: str, as_json: bool) -> None:
       deepsweep show s3://bucket/clip.mp4 --json
     """
     from cli.database import opened
-    from core.settings import Settings
+    from cli.environment import read_settings
     from db import documents
 
-    with opened(Settings()) as database, database.transaction() as session:
+    with opened(read_settings()) as database, database.transaction() as session:
         is_number = item.isdecimal()
         number = int(item) if is_number else documents.latest_item_id(session, as_uri(item))
         document = documents.item_document(session, number)
@@ -67,10 +67,10 @@ def scans(limit: int, as_json: bool) -> None:
       deepsweep scans --json | jq -r '.[0].id'
     """
     from cli.database import opened
-    from core.settings import Settings
+    from cli.environment import read_settings
     from db import scans as queries
 
-    with opened(Settings()) as database, database.transaction() as session:
+    with opened(read_settings()) as database, database.transaction() as session:
         found = [
             (record, queries.counts(session, record.id))
             for record in queries.recent(session, limit=limit).scans

@@ -128,3 +128,11 @@ def test_a_lazy_entry_that_names_no_command_is_a_fault_of_ours() -> None:
 def test_architectures_as_json_are_those_of_the_registry() -> None:
     listed = json.loads(run("architectures", "--json").output)
     assert [each["name"] for each in listed] == [each.name for each in architectures()]
+
+
+def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPSWEEP_DECODE_WORKERS", "secret-word")
+    result = run("scans")
+    assert result.exit_code == 2
+    assert "DEEPSWEEP_DECODE_WORKERS" in result.stderr
+    assert "secret-word" not in result.output
