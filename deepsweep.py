@@ -37,6 +37,9 @@ COMMANDS = {
     "evaluate": LazyCommand(
         module="cli.train", attribute="evaluate", help="Measure a model on labelled media."
     ),
+    "grade": LazyCommand(
+        module="cli.grade", attribute="grade", help="Hold a scan's results against labels."
+    ),
     "db": LazyCommand(
         module="cli.manage", attribute="db", help="Create or upgrade the database tables."
     ),
