@@ -20,7 +20,7 @@ from detector.frames import Pixels
 from training.augment import augment
 from training.batches import Batch
 from training.crops import Example, by_media, load_crop
-from training.published import Published
+from training.published import Augmentation, Published
 from training.synthesis import Portrait, make_fake
 
 #: BatchNorm needs two crops to tell a spread; a smaller rest of an epoch is left out.
@@ -67,7 +67,13 @@ class Epochs:
             parts.append(_cycle(of_kind, share, rng))
         draws = [draw for part in parts for draw in part]
         order = [draws[i] for i in rng.permutation(len(draws))]
-        return Epoch(order, number, size, self._cache, self._recipe)
+        return Epoch(order, number, size, self._cache, self._recipe, fewest=FEWEST)
+
+    def once(self, size: int) -> Epoch:
+        """Every real and every fake once, in batches of `size` and as serving would cut them."""
+        plain = self._recipe.model_copy(update={"augmentation": Augmentation()})
+        draws = [*self._reals, *(draw for of_kind in self._fakes for draw in of_kind)]
+        return Epoch(draws, 0, size, self._cache, plain, fewest=1)
 
     def _counts(self) -> tuple[int, int]:
         """Reals and fakes of an epoch: each is seen, and fakes have their share."""
@@ -81,17 +87,25 @@ class Epoch(Dataset[Batch]):
     """The batches of one epoch; each is made when asked for."""
 
     def __init__(
-        self, draws: Sequence[Draw], number: int, size: int, cache: Path, recipe: Published
+        self,
+        draws: Sequence[Draw],
+        number: int,
+        size: int,
+        cache: Path,
+        recipe: Published,
+        *,
+        fewest: int,
     ) -> None:
         self.draws = draws
         self._number = number
         self._size = size
         self._cache = cache
         self._recipe = recipe
+        self._fewest = fewest
 
     def __len__(self) -> int:
         whole, rest = divmod(len(self.draws), self._size)
-        return whole + (rest >= FEWEST)
+        return whole + (rest >= self._fewest)
 
     def __getitem__(self, step: int) -> Batch:
         if not 0 <= step < len(self):

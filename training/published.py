@@ -135,6 +135,8 @@ class Phase(_Part):
     epochs: int = Field(ge=1)
     #: Crops in a step.
     batch: int = Field(ge=2)
+    #: At most so many steps in an epoch; 0: all of it.
+    steps: int = Field(default=0, ge=0)
     loss: CrossEntropy | Triplet = Field(discriminator="kind")
     optimiser: Optimiser
     schedule: Schedule = Schedule()
@@ -184,6 +186,30 @@ class Published(_Part):
     def sha256(self) -> str:
         """Of the canonical JSON form: two runs with one hash were asked the same."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def within(
+    recipe: Published,
+    *,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch: int | None = None,
+) -> Published:
+    """The recipe with at most so many epochs a phase, steps an epoch and crops a step.
+
+    For comparing systems on one budget, and for machines that do not hold a document's batch.
+    """
+    phases = [
+        phase.model_copy(
+            update={
+                "epochs": min(phase.epochs, epochs or phase.epochs),
+                "steps": min(phase.steps or steps or 0, steps or phase.steps),
+                "batch": min(phase.batch, batch or phase.batch),
+            }
+        )
+        for phase in recipe.phases
+    ]
+    return recipe.model_copy(update={"phases": tuple(phases)})
 
 
 def names() -> list[str]:
