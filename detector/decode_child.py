@@ -17,6 +17,7 @@ import os
 import pkgutil
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
@@ -32,6 +33,12 @@ from detector.wire import Kind
 
 #: Ranges are asked for in blocks of this size: FFmpeg and Pillow read a few bytes at a time.
 _BLOCK_BYTES = 256 << 10
+
+#: Between the blocks and readers of single bytes.
+_BUFFER_BYTES = 64 << 10
+
+#: So many blocks of an item are kept: a film is opened three times, each time by its header.
+_KEPT_BLOCKS = 16
 
 #: What the helper may write to its standard error, bytes.
 _MAX_STDERR_BYTES = 1 << 20
@@ -69,7 +76,7 @@ def _serve(task: wire.Task, pipe: _Pipe) -> None:
 
 def _decode(task: wire.Task, pipe: _Pipe) -> None:
     limits = Limits(max_pixels=task.max_pixels)
-    file = cast("BinaryIO", io.BufferedReader(_Remote(pipe, task.size), _BLOCK_BYTES))
+    file = cast("BinaryIO", io.BufferedReader(_Remote(pipe, task.size), _BUFFER_BYTES))
     info = probe(file, limits)
     pipe.send(Kind.INFO, wire.info_to_json(info))
     for frame in sample(file, info, task.plan, limits):
@@ -92,23 +99,34 @@ class _Remote(io.RawIOBase):
         self._pipe = pipe
         self._size = size
         self._position = 0
+        #: By their number, the oldest first.
+        self._kept: dict[int, bytes] = {}
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        data = self._read(len(buffer))
+        number, start = divmod(self._position, _BLOCK_BYTES)
+        data = memoryview(self._block(number))[start : start + len(buffer)]
         buffer[: len(data)] = data
+        self._position += len(data)
         return len(data)
 
-    def readall(self) -> bytes:
-        return b"".join(iter(lambda: self._read(wire.MAX_READ_BYTES), b""))
+    def _block(self, number: int) -> bytes:
+        if number not in self._kept:
+            if len(self._kept) == _KEPT_BLOCKS:
+                del self._kept[next(iter(self._kept))]
+            self._kept[number] = b"".join(self._parts_of_block(number))
+        return self._kept[number]
 
-    def _read(self, size: int) -> bytes:
-        size = min(size, wire.MAX_READ_BYTES, max(0, self._size - self._position))
-        if not size:
-            return b""
-        self._pipe.send(Kind.READ, wire.READ.pack(self._position, size))
-        data = self._pipe.receive(Kind.DATA)
-        self._position += len(data)
-        return data
+    def _parts_of_block(self, number: int) -> Iterator[bytes]:
+        """One part as a rule; more where the worker's file gives less than it is asked for."""
+        offset = number * _BLOCK_BYTES
+        end = min(offset + _BLOCK_BYTES, self._size)
+        while offset < end:
+            self._pipe.send(Kind.READ, wire.READ.pack(offset, end - offset))
+            data = self._pipe.receive(Kind.DATA)
+            if not data:
+                return
+            yield data
+            offset += len(data)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]

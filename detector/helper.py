@@ -28,6 +28,7 @@ from core.errors import (
     DecoderOutOfMemory,
     DecoderTimeout,
     DecoderUnavailable,
+    NoFrames,
     StorageUnavailable,
 )
 from core.vocabulary import MAX_FRAMES_PER_ITEM
@@ -83,7 +84,7 @@ class Helper:
         last_words = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
         try:
             process = subprocess.Popen(  # noqa: S603  our own module, no input in the arguments
-                [sys.executable, "-P", "-m", "detector.decode_child", str(memory_bytes)],
+                _command(memory_bytes),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=last_words,
@@ -172,8 +173,10 @@ class Helper:
                 self._pipe.send(watch, Kind.NEXT)
                 with watch.paused():
                     yield frame
-            elif kind is Kind.DONE and frames:
+            elif kind is Kind.DONE and known:
                 self.in_order = True
+                if not frames:
+                    raise NoFrames("The decoder found no frame in the file.")
                 return
             elif kind is Kind.FAILED:
                 error = wire.failure_from_json(self._pipe.receive_json(length, watch))
@@ -211,6 +214,10 @@ class Helper:
                 f"The decoder crashed on this file ({signal.Signals(-status).name})."
             )
         return DecoderCrashed(f"The decoder ended on this file (exit status {status}).")
+
+
+def _command(memory_bytes: int) -> list[str]:
+    return [sys.executable, "-P", "-m", "detector.decode_child", str(memory_bytes)]
 
 
 def _environment() -> dict[str, str]:

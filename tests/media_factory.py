@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 
 import av
@@ -191,3 +191,40 @@ def gif_bomb(width: int = 65535, height: int = 65535) -> bytes:
     screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + bytes(6)
     descriptor = b"\x2c" + struct.pack("<HHHHB", 0, 0, width, height, 0)
     return screen + descriptor + b"\x02\x02\x4c\x01\x00\x3b"
+
+
+def gif_that_takes_long(side: int = 4000, frames: int = 400) -> bytes:
+    """A GIF of a few kilobytes, each of whose many frames repaints a large screen."""
+    screen = b"GIF89a" + struct.pack("<HHBBB", side, side, 0x80, 0, 0) + bytes((0, 0, 0, 9, 9, 9))
+    frame = b"\x21\xf9\x04\x08\x0a\x00\x00\x00"
+    frame += b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x4c\x01\x00"
+    return screen + frame * frames + b"\x3b"
+
+
+def large_white_png(side: int) -> bytes:
+    """A square of one bit per pixel: small to send, three bytes per pixel once it is RGB."""
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\xff" * -(-side // 8)) * side, 1)
+    chunks = ((b"IHDR", header), (b"IDAT", rows), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_png_chunk(name, data) for name, data in chunks)
+
+
+def damaged(data: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
+    """The same bytes with some of them changed, cut out, doubled or cut off."""
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        changed = bytearray(data)
+        kind = random.integers(4)
+        start = int(random.integers(len(data)))
+        end = min(len(data), start + int(random.integers(1, 64)))
+        if kind == 0:
+            changed[start:end] = random.bytes(end - start)
+        elif kind == 1:
+            del changed[start:end]
+        elif kind == 2:
+            changed[start:start] = changed[start:end]
+        else:
+            del changed[start:]
+        for at in random.integers(len(changed), size=3) if changed else ():
+            changed[at] ^= 1 << int(random.integers(8))
+        yield bytes(changed)
