@@ -12,14 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import optimize
-from sklearn.metrics import roc_auc_score
 
 from core.vocabulary import MediaKind
 from detector.calibration import probability
 from detector.spec import Aggregation, Calibration, Operating, Platt, Thresholds
 from detector.verdict import RULES
 from training.judging import Judged
-from training.metrics import rate_upper, threshold_at_fpr
+from training.metrics import auc, rate_upper, threshold_at_fpr
 
 Array = npt.NDArray[np.float64]
 
@@ -82,11 +81,10 @@ def item_logit(judged: Judged, aggregation: Aggregation) -> float:
 
 def choose_rule(videos: Sequence[Judged]) -> Aggregation:
     """The candidate with the highest weighted AUC; the mean unless another is clearly better."""
-    labels = [judged.fake for judged in videos]
+    labels = np.array([judged.fake for judged in videos])
     weights = weights_of(videos)
     aucs = [
-        roc_auc_score(labels, [item_logit(v, rule) for v in videos], sample_weight=weights)
-        for rule in CANDIDATES
+        auc(labels, np.array([item_logit(v, rule) for v in videos]), weights) for rule in CANDIDATES
     ]
     best = int(np.argmax(aucs))
     return CANDIDATES[best] if aucs[best] > aucs[0] + MARGIN else CANDIDATES[0]

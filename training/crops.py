@@ -114,6 +114,7 @@ def import_faces(
     recorded with its error's code and without faces.
     """
     cache.mkdir(parents=True, exist_ok=True)
+    _drop_half_line(cache / "faces.jsonl")
     done = {line["media"]["path"] for line in _lines(cache)}
     with (cache / "faces.jsonl").open("a", encoding="utf-8") as out:
         for medium in read_labels(folder):
@@ -156,10 +157,14 @@ def _lines(cache: Path) -> Iterator[dict]:
     if not path.exists():
         return
     with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            # A line without its end was being written when the import was killed.
-            if line.endswith("\n"):
-                yield json.loads(line)
+        yield from (json.loads(line) for line in lines if line.endswith("\n"))
+
+
+def _drop_half_line(path: Path) -> None:
+    """Cut off a line that was being written when an import was killed."""
+    if path.exists():
+        with path.open("rb+") as file:
+            file.truncate(file.read().rfind(b"\n") + 1)
 
 
 def _import_medium(

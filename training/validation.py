@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from detector.faces import crop
@@ -19,6 +18,7 @@ from detector.spec import Input
 from training.batches import Batch
 from training.crops import Example, load_crop
 from training.fitting import Figures
+from training.metrics import auc
 from training.recipe import Recipe
 
 #: A generator needs this many held-out media to count.
@@ -63,7 +63,7 @@ class Validation:
     def _synthetic(self, module: nn.Module) -> float:
         logits = np.concatenate([forward(module, p.crops, self._input) for p in self._pairs])
         labels = np.concatenate([p.labels for p in self._pairs])
-        return float(roc_auc_score(labels, logits))
+        return auc(labels, logits)
 
 
 def serving_crops(examples: Sequence[Example], cache: Path, spec: Input) -> Pixels:
@@ -105,6 +105,6 @@ def by_generator(examples: Sequence[Example], logits: Logits) -> Figures:
         ]
         if not reals:
             continue
-        labels = [1] * len(fakes) + [0] * len(reals)
-        figures[generator] = float(roc_auc_score(labels, [mean[p] for p in fakes + reals]))
+        labels = np.array([1] * len(fakes) + [0] * len(reals))
+        figures[generator] = auc(labels, np.array([mean[path] for path in fakes + reals]))
     return figures

@@ -1,0 +1,202 @@
+"""Metrics, calibration and operating points on small known cases."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from core.vocabulary import MediaKind
+from detector.calibration import probability
+from detector.spec import Aggregation
+from tests.unit.cards import card
+from tests.unit.training_cache import medium
+from training import calibrate, evaluation, metrics
+from training.judging import Judged
+
+
+def judged(path: str, *tracks: list[float], **changes: str) -> Judged:
+    kind = MediaKind.VIDEO if path.startswith("videos") else MediaKind.IMAGE
+    return Judged(
+        medium=medium(path, **changes), kind=kind, tracks=tuple(np.array(t) for t in tracks)
+    )
+
+
+def many(where: str, spread: float = 1.0, count: int = 40, frames: int = 1) -> list[Judged]:
+    """Reals around -1, fakes around +1."""
+    rng = np.random.default_rng(1)
+    return [
+        judged(
+            f"{where}/{label}/{number}",
+            rng.normal(1 if label == "fake" else -1, spread, frames).tolist(),
+            source=f"s{number % 2}",
+        )
+        for label in ("real", "fake")
+        for number in range(count)
+    ]
+
+
+# --- metrics -----------------------------------------------------------------------------------
+
+
+def test_figures_of_a_known_case():
+    labels = np.array([0, 0, 0, 0, 1, 1, 1, 1])
+    scores = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.7, 0.8, 0.9])
+    found = {name: f.value for name, f in metrics.figures(labels, scores, threshold=0.5).items()}
+    assert found["auc"] == pytest.approx(15 / 16)
+    assert found["accuracy"] == pytest.approx(6 / 8)
+    assert found["recall"] == pytest.approx(3 / 4)
+    assert found["specificity"] == pytest.approx(3 / 4)
+    assert found["precision"] == pytest.approx(3 / 4)
+    assert found["recall_at_fpr_5"] == pytest.approx(3 / 4)
+
+
+def test_auc_and_average_precision_are_those_of_scikit_learn_also_with_ties():
+    from sklearn import metrics as reference
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        labels = np.concatenate([[0, 1], rng.integers(0, 2, 40)])
+        scores, weights = rng.integers(0, 8, 42) / 8, rng.uniform(0.1, 2, 42)
+        assert metrics.auc(labels, scores, weights) == pytest.approx(
+            reference.roc_auc_score(labels, scores, sample_weight=weights)
+        )
+        assert metrics.average_precision(labels, scores) == pytest.approx(
+            reference.average_precision_score(labels, scores)
+        )
+
+
+def test_an_interval_holds_its_figure_and_narrows_with_more_media():
+    rng = np.random.default_rng(0)
+    widths = []
+    for count in (40, 1000):
+        labels = np.arange(count) % 2
+        scores = np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1)
+        auc = metrics.figures(labels, scores, threshold=0.5)["auc"]
+        assert auc.low <= auc.value <= auc.high
+        widths.append(auc.high - auc.low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_one_class_gives_only_what_it_can():
+    found = metrics.figures(np.zeros(5, int), np.linspace(0, 1, 5), threshold=0.9)
+    assert set(found) == {"accuracy", "specificity"}
+
+
+def test_calibration_error_is_zero_when_scores_are_shares():
+    labels = np.array([0] * 8 + [1] * 2 + [0] * 2 + [1] * 8)
+    scores = np.array([0.2] * 10 + [0.8] * 10)
+    assert metrics.calibration_error(labels, scores) == pytest.approx(0, abs=1e-9)
+    assert metrics.calibration_error(labels, 1 - scores) == pytest.approx(0.6)
+
+
+def test_a_threshold_lets_no_more_reals_over_it_than_asked():
+    reals = np.linspace(0, 1, 200)
+    for rate in (0.01, 0.05, 0.5):
+        assert (reals >= metrics.threshold_at_fpr(reals, rate)).mean() <= rate
+    tied = np.full(50, 0.3)
+    assert (tied >= metrics.threshold_at_fpr(tied, 0.05)).mean() == 0
+
+
+def test_no_hit_in_n_is_bounded_by_about_the_rule_of_three():
+    assert metrics.rate_upper(0, 300) == pytest.approx(3.7 / 300, rel=0.02)
+    assert metrics.rate_upper(5, 5) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"), [([0, 1], [0.5]), ([0, 2], [0.5, 0.5]), ([0, 1], [0.5, 1.5]), ([], [])]
+)
+def test_figures_of_nonsense_are_refused(labels, scores):
+    with pytest.raises(ValueError, match=r"score|labels"):
+        metrics.figures(np.array(labels, int), np.array(scores, float), threshold=0.5)
+
+
+# --- calibration -------------------------------------------------------------------------------
+
+
+def test_platt_finds_the_map_that_made_the_labels():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, 6000)
+    fake = rng.random(6000) < 1 / (1 + np.exp(-(0.7 * logits)))
+    media = [
+        judged(f"images/{'fake' if f else 'real'}/{n}", [z])
+        for n, (z, f) in enumerate(zip(logits, fake, strict=True))
+    ]
+    platt = calibrate.fit_platt(media, logits.tolist())
+    assert platt.slope == pytest.approx(0.7, rel=0.1)
+    assert platt.offset == pytest.approx(0.0, abs=0.1)
+
+
+def test_a_large_source_does_not_outweigh_a_small_one():
+    media = [judged(f"images/real/{n}", [0.0], source="large") for n in range(9)]
+    media += [judged("images/real/x", [0.0], source="small")]
+    media += [judged("images/fake/y", [0.0], source="large")]
+    weights = calibrate.weights_of(media)
+    assert weights[:9].sum() == pytest.approx(0.25)
+    assert weights[9] == pytest.approx(0.25)
+    assert weights[10] == pytest.approx(0.5)
+
+
+def test_the_mean_is_kept_unless_another_rule_is_clearly_better():
+    assert calibrate.choose_rule(many("videos", frames=8)).rule == "mean"
+    flashes = [judged(f"videos/real/{n}", [0.0] * 7 + [n * 0.01]) for n in range(20)]
+    flashes += [judged(f"videos/fake/{n}", [-0.5] * 6 + [1.2, 1.2]) for n in range(20)]
+    assert calibrate.choose_rule(flashes).rule == "top-share"
+
+
+def test_operating_points_hold_their_false_positive_rate_and_leave_a_band():
+    fitted = calibrate.fit(many("images", count=200) + many("videos", count=50, frames=6))
+    for thresholds, count in ((fitted.operating.image, 200), (fitted.operating.video, 50)):
+        assert thresholds.real_media == count
+        assert thresholds.false_positive_rate <= 0.05
+        assert thresholds.false_positive_rate < thresholds.false_positive_rate_upper
+        assert 0 < thresholds.real_below <= thresholds.fake_from < 1
+
+
+def test_below_real_below_hardly_anything_is_fake():
+    media = many("images", count=300)
+    still = Aggregation(rule="mean")
+    platt = calibrate.fit_platt(media, [calibrate.item_logit(m, still) for m in media])
+    limits = calibrate.operate(media, still, platt)
+    said_real = [
+        m.fake
+        for m in media
+        if probability(calibrate.item_logit(m, still), platt) < limits.real_below
+    ]
+    assert len(said_real) > 50
+    assert np.mean(said_real) <= calibrate.MISSED
+
+
+def test_calibration_without_fake_videos_is_refused():
+    with pytest.raises(ValueError, match="videos"):
+        calibrate.fit([*many("images"), judged("videos/real/0", [0.0])])
+
+
+def test_an_items_logit_is_its_highest_tracks():
+    item = judged("videos/real/0", [-3.0, -1.0], [1.0, 2.0], [-5.0])
+    assert calibrate.item_logit(item, Aggregation(rule="mean")) == pytest.approx(1.5)
+
+
+# --- evaluation --------------------------------------------------------------------------------
+
+
+def test_evaluation_reports_all_each_source_and_each_generator():
+    media = many("images", count=12)
+    media.append(judged("images/fake/z", generator="other"))
+    found = {one.source: one for one in evaluation.evaluate(media, card(), "dev")}
+    assert list(found) == ["all", "s0", "s1", "somewhere", "other | all reals",
+                           "swapper | all reals"]  # fmt: skip
+    assert (found["all"].real, found["all"].fake, found["all"].no_face) == (12, 12, 1)
+    assert found["somewhere"].figures == {}
+    assert found["all"].figures["auc"].value > 0.8
+
+
+def test_the_share_of_uncertain_is_what_lies_between_the_thresholds():
+    logits = {"real": [-3.0, -3.0, 0.0, 0.0], "fake": [3.0, 3.0, 3.0, 0.0]}
+    media = [
+        judged(f"images/{label}/{n}", [z])
+        for label, values in logits.items()
+        for n, z in enumerate(values)
+    ]
+    figures = evaluation.evaluate(media, card(), "dev")[0].figures
+    assert figures["uncertain"].value == pytest.approx(3 / 8)
+    assert figures["accuracy_outside_band"].value == 1.0
