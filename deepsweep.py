@@ -40,6 +40,9 @@ COMMANDS = {
     "grade": LazyCommand(
         module="cli.grade", attribute="grade", help="Hold a scan's results against labels."
     ),
+    "keys": LazyCommand(
+        module="cli.keys", attribute="keys", help="Make, list and revoke keys of the HTTP API."
+    ),
     "db": LazyCommand(
         module="cli.manage", attribute="db", help="Create or upgrade the database tables."
     ),

@@ -177,6 +177,12 @@ class CrashedWorker(PermanentError):
     code = "crashed_worker"
 
 
+class ScanCancelled(PermanentError):
+    """Nobody wants the item's result any more: its scan was stopped, or its claim was lost."""
+
+    code = "scan_cancelled"
+
+
 # --- models ------------------------------------------------------------------------------------
 
 
@@ -184,6 +190,12 @@ class ModelMissing(PermanentError):
     """No model version of that name and number is known."""
 
     code = "model_missing"
+
+
+class NoModelInUse(TransientError):
+    """No model version is registered, or none of several is the champion."""
+
+    code = "no_model_in_use"
 
 
 class ModelCorrupt(PermanentError):

@@ -50,3 +50,5 @@ def configure(level: str = "WARNING") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    # It narrates every look at the tables' revision, which health checks take every few seconds.
+    logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -96,6 +96,14 @@ def champion(session: Session) -> ModelRecord | None:
     return _one(session, ModelVersion.state == ModelState.CHAMPION)
 
 
+def listed(session: Session) -> list[ModelRecord]:
+    """Every registered version, the newest first; their number is that of finished trainings."""
+    rows = session.execute(
+        select(*_COLUMNS).order_by(ModelVersion.created_at.desc(), ModelVersion.id.desc())
+    )
+    return [ModelRecord(**row._mapping) for row in rows]
+
+
 _COLUMNS = [getattr(ModelVersion, name) for name in ModelRecord.__dataclass_fields__]
 
 

@@ -1,5 +1,14 @@
 """Fixtures of the services that integration tests talk to."""
 
+from tests.integration.api_fixtures import (
+    api,
+    api_keys,
+    api_settings,
+    client,
+    hints,
+    scanned,
+    stranger,
+)
 from tests.integration.db_fixtures import (
     _engine,
     database,
@@ -19,17 +28,24 @@ from tests.integration.scan_fixtures import model, model_folder, scan_settings
 
 __all__ = [
     "_engine",
+    "api",
+    "api_keys",
+    "api_settings",
     "aws_environment",
     "bucket",
+    "client",
     "database",
     "database_url",
     "engine",
     "faulty_s3",
+    "hints",
     "model",
     "model_folder",
     "s3_server",
     "s3_settings",
     "scan_settings",
+    "scanned",
     "session",
     "short_folder",
+    "stranger",
 ]

@@ -1,0 +1,78 @@
+"""The HTTP application, put together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+
+from api import health, items, models, problems, scans
+from api.board import Board
+from api.middleware import Edge
+from api.queue import CeleryHints
+from api.services import Hints, Services
+from api.uploads import UploadStore
+from core.objects import Storage
+from core.settings import Settings
+from db import migrations
+from db.session import Database, connect
+
+#: Connections kept open, and as many again under load: one for each thread that serves requests.
+POOL_SIZE = 20
+
+
+def create(
+    settings: Settings, *, database: Database | None = None, hints: Hints | None = None
+) -> FastAPI:
+    """The application. Given a database or hints it uses these, as tests do.
+
+    Starts the embedded PostgreSQL where no server is named; connects to nothing else. Raises
+    DatabaseUnavailable, UsageError.
+    """
+    opened = database or connect(settings, pool_size=POOL_SIZE)
+    app = FastAPI(
+        title="deepsweep",
+        version="1",
+        summary="Finds deepfakes in bulk: which faces are real, which are fake, how sure that is.",
+        # The pages that come with the framework load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(settings, opened, ours=database is None),
+    )
+    app.state.services = Services(
+        settings=settings,
+        database=opened,
+        hints=hints or CeleryHints(settings),
+        storage=Storage(settings),
+        uploads=UploadStore(settings),
+        board=Board(opened),
+    )
+    problems.install(app)
+    for room in (scans, items, models, health):
+        app.include_router(room.router)
+    app.add_middleware(
+        Edge,
+        max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
+    )
+    return app
+
+
+def _lifespan(
+    settings: Settings, database: Database, *, ours: bool
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """The embedded database is brought to this version; a server's is `deepsweep db upgrade`'s.
+
+        A server that is down or outdated does not stop the start: `/readyz` says so.
+        """
+        if ours and settings.database_url is None:
+            await run_in_threadpool(migrations.upgrade, database.engine)
+        yield
+        if ours:
+            await run_in_threadpool(database.close)
+
+    return lifespan

@@ -1,0 +1,141 @@
+"""The outermost layer: request ids, one log line a request, limits on bodies, safe headers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import uuid
+from http import HTTPStatus
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import MEDIA_TYPE
+
+_log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+#: The one path whose bodies have a limit of their own, which its route enforces.
+UPLOADS = "/v1/uploads"
+
+#: Sent with everything that does not bring its own: nothing here is to be framed, sniffed or kept.
+_SAFE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+
+
+class _TooLarge(Exception):
+    """The body went over its limit while it was read."""
+
+
+class Edge:
+    """Wraps the application. Bodies are counted as they come, whatever their headers say."""
+
+    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_upload_bytes: int) -> None:
+        self._app = app
+        self._max_body_bytes = max_body_bytes
+        self._max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = _Request(scope, receive, send, self._limit(scope["path"]))
+        await request.run(self._app)
+
+    def _limit(self, path: str) -> int:
+        return self._max_upload_bytes if path == UPLOADS else self._max_body_bytes
+
+
+class _Request:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limit: int) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._limit = limit
+        self._got = 0
+        self._status = 0
+        self._sent_bytes = 0
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self._announced = headers.get("content-length", "")
+        scope["deepsweep.request_id"] = self.id
+
+    async def run(self, app: ASGIApp) -> None:
+        started = time.perf_counter()
+        try:
+            if self._announced.isdigit() and int(self._announced[:18]) > self._limit:
+                await self._refuse()
+                return
+            await app(self._scope, self._counted, self._stamped)
+        except _TooLarge:
+            await self._refuse()
+        finally:
+            self._write_log(time.perf_counter() - started)
+
+    async def _counted(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._got += len(message.get("body", b""))
+            if self._got > self._limit:
+                raise _TooLarge
+        return message
+
+    async def _stamped(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = MutableHeaders(scope=message)
+            headers["X-Request-Id"] = self.id
+            for name, value in _SAFE_HEADERS.items():
+                headers.setdefault(name, value)
+        else:
+            self._sent_bytes += len(message.get("body", b""))
+        await self._send(message)
+
+    async def _refuse(self) -> None:
+        """Answer and hang up: what is still on its way is not read."""
+        if self._status:
+            return  # an answer has begun; the server closes the connection
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        problem = {
+            "type": "urn:deepsweep:problem:request_too_large",
+            "title": status.phrase,
+            "status": status,
+            "detail": f"The body of this request may have {self._limit:,} bytes.",
+            "code": "request_too_large",
+            "request_id": self.id,
+            "errors": None,
+        }
+        body = json.dumps(problem).encode()
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+        ]
+        start = {"type": "http.response.start", "status": int(status), "headers": headers}
+        await self._stamped(start)
+        await self._stamped({"type": "http.response.body", "body": body})
+
+    def _write_log(self, took_s: float) -> None:
+        """Paths by their pattern, and never their query: ids are fields, secrets are nowhere."""
+        route = self._scope.get("route")
+        _log.info(
+            "request",
+            extra={
+                "request_id": self.id,
+                "method": self._scope["method"],
+                "route": getattr(route, "path", None),
+                "status": self._status,
+                "ms": round(took_s * 1e3, 1),
+                "bytes_in": self._got,
+                "bytes_out": self._sent_bytes,
+                "key": self._scope.get("deepsweep.key"),
+                "client": (self._scope.get("client") or ("unknown",))[0],
+            },
+        )

@@ -1,0 +1,22 @@
+"""Routes about model versions."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api import views
+from api.problems import documented
+from api.schemas import ModelList
+from api.security import Reader
+from api.services import Given
+from db import models
+
+router = APIRouter(prefix="/v1/models", tags=["models"], responses=documented(401, 403, 429, 503))
+
+
+@router.get("")
+def list_models(caller: Reader, services: Given) -> ModelList:  # noqa: ARG001 - checks the key
+    """The registered model versions with their cards, newest first. Scope: `read`."""
+    with services.database.transaction() as session:
+        known = models.listed(session)
+    return ModelList(models=[views.model(record) for record in known])

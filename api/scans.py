@@ -1,0 +1,97 @@
+"""Routes about scans."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Header, Query, Response
+
+from api import scanning, views
+from api.problems import documented
+from api.schemas import NewScan, Requeued, Scan, ScanList, ScanProgress
+from api.security import Reader, Scanner
+from api.services import Given
+from core.vocabulary import ScanState
+from db import scans
+
+router = APIRouter(
+    prefix="/v1/scans", tags=["scans"], responses=documented(400, 401, 403, 404, 422, 429, 503)
+)
+
+#: An opaque cursor of a page.
+Cursor = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[A-Za-z0-9_=-]{1,400}$", description="`next_cursor` of the page before this one."
+    ),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        pattern=r"^[!-~]{1,200}$",
+        description="Your name for this request. Sent again with the same request it gives the "
+        "same scan back, however often; with another request it is refused (409).",
+        examples=["3f9a2f5e-desk-politics"],
+    ),
+]
+
+
+@router.post("", status_code=202, responses=documented(409, 413))
+def create_scan(
+    wanted: NewScan,
+    caller: Scanner,
+    services: Given,
+    background: BackgroundTasks,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> Scan:
+    """Ask for a scan. Answers at once: sources are listed afterwards. Scope: `scan`."""
+    scan = scanning.start(services, caller, wanted, idempotency_key)
+    if scan.state is ScanState.EXPANDING:
+        background.add_task(services.hints.expand, scan.id)
+    response.headers["Location"] = f"/v1/scans/{scan.id}"
+    return views.scan(scan, services.uploads)
+
+
+@router.get("")
+def list_scans(
+    caller: Reader,
+    services: Given,
+    cursor: Cursor = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="Scans of a page.")] = 50,
+) -> ScanList:
+    """Your scans, newest first. Scope: `read`."""
+    with services.database.transaction() as session:
+        page = scans.recent(session, limit=limit, cursor=cursor, api_key_id=caller.sees_only)
+    shown = [views.scan(scan, services.uploads) for scan in page.scans]
+    return ScanList(scans=shown, next_cursor=page.next_cursor)
+
+
+@router.get("/{scan_id}")
+def get_scan(scan_id: uuid.UUID, caller: Reader, services: Given) -> ScanProgress:
+    """One scan: its state, counts by status and verdict, rate and time left. Scope: `read`."""
+    scan = scanning.get(services, caller, scan_id)
+    return views.scan_progress(scan, services.board.tally(scan), services.uploads)
+
+
+@router.post("/{scan_id}/cancel", responses=documented(409))
+def cancel_scan(
+    scan_id: uuid.UUID, caller: Scanner, services: Given, background: BackgroundTasks
+) -> ScanProgress:
+    """Stop a scan: what waits is dropped, what a worker holds is finished. Scope: `scan`."""
+    scan = scanning.cancel(services, caller, scan_id)
+    if scan.callback_url is not None:
+        background.add_task(services.hints.deliver)
+    return views.scan_progress(scan, services.board.tally(scan), services.uploads)
+
+
+@router.post("/{scan_id}/retry-failed", status_code=202, responses=documented(409))
+def retry_failed(
+    scan_id: uuid.UUID, caller: Scanner, services: Given, background: BackgroundTasks
+) -> Requeued:
+    """Give failed items another try, those kept apart included. Scope: `scan`."""
+    scan, queued = scanning.retry_failed(services, caller, scan_id)
+    background.add_task(services.hints.scan, scan.priority)
+    progress = views.scan_progress(scan, services.board.tally(scan), services.uploads)
+    return Requeued(queued=queued, scan=progress)

@@ -1,0 +1,252 @@
+"""What requests and answers about scans look like. Unknown fields of a request are refused."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from core.errors import BadSamplingPlan
+from core.vocabulary import (
+    DEFAULT_PLAN,
+    ItemStatus,
+    ModelState,
+    Priority,
+    SamplingPlan,
+    ScanState,
+    Verdict,
+)
+
+MAX_ITEMS, MAX_PREFIXES, MAX_GLOBS = 10_000, 1_000, 50
+MAX_METADATA_DEPTH, MAX_METADATA_VALUES = 8, 500
+#: Longest URI: S3 allows 1,024 bytes of key.
+MAX_URI_LENGTH = 2_048
+
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_LENGTH)]
+Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Score = Annotated[float, Field(ge=0, le=1)]
+
+
+def _storable(value: Any, depth: int = 0) -> Any:
+    """Raise ValueError for what JSON can say and PostgreSQL cannot keep."""
+    if depth > MAX_METADATA_DEPTH + 1:
+        raise ValueError(f"is nested more than {MAX_METADATA_DEPTH} deep")
+    if isinstance(value, str):
+        if "\x00" in value or any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("holds a NUL character or half a surrogate pair")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("holds a number that is not finite")
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            _storable(name)
+            _storable(each, depth + 1)
+    elif isinstance(value, list):
+        for each in value:
+            _storable(each, depth + 1)
+    return value
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if _values(value) > MAX_METADATA_VALUES or len(str(value)) > 16_384:
+        raise ValueError(f"has more than {MAX_METADATA_VALUES} values or 16 kB")
+    return value
+
+
+def _values(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(1 + _values(each) for each in value.values())
+    return sum(map(_values, value)) if isinstance(value, list) else 1
+
+
+def _a_plan(text: str) -> str:
+    try:
+        return str(SamplingPlan.parse(text))
+    except BadSamplingPlan as error:
+        raise ValueError(str(error)) from error
+
+
+class Request(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_storable(cls, value: Any) -> Any:
+        return _storable(value)
+
+
+class NewScan(Request):
+    """What is to be scanned, and how."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "prefixes": ["s3://press-photos/2026/"],
+                    "include": ["*.jpg", "*.mp4"],
+                    "exclude": ["thumbs/*"],
+                    "max_items": 100000,
+                    "plan": "uniform:16",
+                    "priority": "bulk",
+                    "callback_url": "https://desk.example.com/hooks/deepsweep",
+                    "metadata": {"desk": "politics", "ticket": 4711},
+                },
+                {"items": ["s3://press-photos/2026/11/portrait.jpg"], "priority": "interactive"},
+            ]
+        }
+    )
+
+    items: list[Uri] = Field(
+        default=[],
+        max_length=MAX_ITEMS,
+        description="Single objects: `s3://bucket/key`, verbatim as `aws s3 ls` shows it, or the "
+        "`upload://` URI of an upload.",
+    )
+    prefixes: list[Uri] = Field(
+        default=[],
+        max_length=MAX_PREFIXES,
+        description="Everything below `s3://bucket/prefix/`; `s3://bucket/` is the whole bucket.",
+    )
+    include: list[Glob] = Field(
+        default=[],
+        max_length=MAX_GLOBS,
+        description="Of what the prefixes hold, only what matches one of these: `*.jpg` matches "
+        "names at every depth, `2026/*` paths below the prefix. None given means everything.",
+    )
+    exclude: list[Glob] = Field(
+        default=[], max_length=MAX_GLOBS, description="Wins over `include`."
+    )
+    max_items: int | None = Field(
+        default=None, ge=1, le=1_000_000_000, description="Listing stops at so many items."
+    )
+    plan: Annotated[str, StringConstraints(max_length=64), AfterValidator(_a_plan)] = Field(
+        default=str(DEFAULT_PLAN),
+        description="How frames of videos are chosen: `uniform:16` (N over the duration), "
+        "`every:2` (seconds), `random:5:7` (N, seed) or `keyframes:8`.",
+    )
+    model: Annotated[str, StringConstraints(max_length=80)] | None = Field(
+        default=None,
+        description="Model version, `name@number`; by default the champion of this moment.",
+        examples=["sweep@3"],
+    )
+    priority: Priority = Field(
+        default=Priority.BULK, description="`interactive` overtakes `bulk` and is for people."
+    )
+    callback_url: Annotated[str, StringConstraints(max_length=MAX_URI_LENGTH)] | None = Field(
+        default=None,
+        description="Public https address that is sent a signed POST when the scan has ended.",
+        examples=["https://desk.example.com/hooks/deepsweep"],
+    )
+    metadata: Annotated[dict[str, Any], AfterValidator(_small)] = Field(
+        default={}, description="Anything of yours, up to 16 kB; given back as it is."
+    )
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> NewScan:
+        if not self.items and not self.prefixes:
+            raise ValueError("name at least one item or prefix")
+        return self
+
+
+class Fault(BaseModel):
+    """Why something failed."""
+
+    code: str = Field(description="The cause, for programs.", examples=["object_missing"])
+    message: str = Field(description="A sentence a person can act on.")
+
+
+class Scan(BaseModel):
+    """One request for a scan."""
+
+    id: uuid.UUID
+    state: ScanState = Field(
+        description="`expanding` while sources are listed, `running` until every item has ended."
+    )
+    sources: list[str] = Field(description="What is scanned; the first hundred.")
+    source_count: int = Field(description="How many sources were given.", ge=1)
+    include: list[str]
+    exclude: list[str]
+    max_items: int | None
+    plan: str
+    model: str = Field(description="The model version, `name@number`.", examples=["sweep@3"])
+    priority: Priority
+    callback_url: str | None
+    metadata: dict[str, Any]
+    items_listed: int = Field(description="How many items are known so far.", ge=0)
+    error: Fault | None = Field(description="Why the sources could not be listed to their end.")
+    created_at: datetime
+    listed_at: datetime | None = Field(description="When the last source was listed.")
+    finished_at: datetime | None
+    cancelled_at: datetime | None
+
+
+class Counts(BaseModel):
+    """How many items stand where; every word has its number, 0 included."""
+
+    total: int = Field(ge=0)
+    by_status: dict[ItemStatus, int]
+    by_verdict: dict[Verdict, int]
+
+
+class ScanProgress(Scan):
+    """A scan with its counts."""
+
+    counts: Counts
+    items_per_s: float = Field(description="Items that ended per second lately.", ge=0)
+    seconds_left: float | None = Field(
+        description="At that rate; null while sources are listed and where nothing moves.", ge=0
+    )
+    as_of: datetime = Field(description="When the counts were taken; up to a few seconds ago.")
+
+
+class ScanList(BaseModel):
+    """One page of scans, newest first."""
+
+    scans: list[Scan]
+    next_cursor: str | None = Field(description="Give it back for the next page; null on the last.")
+
+
+class Requeued(BaseModel):
+    """What a second try was given to."""
+
+    queued: int = Field(description="Items that wait again.", ge=0)
+    scan: ScanProgress
+
+
+class Model(BaseModel):
+    """One model version."""
+
+    model: str = Field(description="`name@number`, as scans name it.", examples=["sweep@3"])
+    state: ModelState = Field(description="The champion judges scans that name no model.")
+    created_at: datetime
+    promoted_at: datetime | None
+    sha256: str = Field(description="Of the weights.", pattern="^[0-9a-f]{64}$")
+    card: dict[str, Any] = Field(description="How it was made, what it scores, what it cannot.")
+
+
+class ModelList(BaseModel):
+    """All registered model versions, newest first."""
+
+    models: list[Model]
+
+
+class Upload(BaseModel):
+    """One uploaded object."""
+
+    uri: str = Field(
+        description="Name it as an item of a scan; only the key that uploaded it can.",
+        examples=["upload://0b8f2c7e4d1a4b7c9e5f6a7b8c9d0e1f"],
+    )
+    bytes: int = Field(ge=1)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
