@@ -103,9 +103,7 @@ def packets_of(container: InputContainer, film: VideoStream) -> Iterator[Packet[
     while True:
         try:
             packet = next(packets, None)
-        except av.error.FFmpegError as error:
-            if error.errno == errno.ENOMEM:
-                raise MemoryError from error
+        except av.error.FFmpegError:
             return
         if packet is None:
             return

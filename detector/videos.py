@@ -112,15 +112,19 @@ def read_header(file: BinaryIO, format: str, max_pixels: int) -> Header:
     Raises NoFrames, TooManyPixels, Truncated, HostileMedia, UnsupportedMedia or Undecodable.
     """
     with opened(file, format, max_pixels) as (container, film):
-        size = _square_size(film.width, film.height, film.sample_aspect_ratio)
-        refuse_pixels(size, max_pixels)
         first = _first_picture(container, film)
-        on_its_side = first is not None and _orientation(first) >= 5
+        shown = film if first is None else first
+        if not shown.width or not shown.height:
+            raise Undecodable("The film does not say how large it is, and begins with damage.")
+        width, height = _square_size(shown.width, shown.height, film.sample_aspect_ratio)
+        refuse_pixels((width, height), max_pixels)
+        if first is not None and _orientation(first) >= 5:
+            width, height = height, width
         return Header(
-            width=size[1] if on_its_side else size[0],
-            height=size[0] if on_its_side else size[1],
+            width=width,
+            height=height,
             duration_s=None if format in _UNTIMED else _duration_s(container, film),
-            frame_count=film.frames or None,
+            frame_count=film.frames if film.frames > 0 else None,
         )
 
 
