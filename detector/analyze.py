@@ -115,14 +115,16 @@ class Analyzer:
         ahead then, so that a lone item is not kept waiting for company.
         """
         for event in events:
-            yield from self._take(event)
-            if event is None or self._frames_are_enough():
-                self._detect()
-            if event is None or len(self._crops) >= self._face_batch:
-                self._score()
-            yield from self._complete()
-        self._detect()
-        self._score()
+            yield from self.feed(event)
+        yield from self.feed(None)
+
+    def feed(self, event: Event | None) -> Iterator[Analysis | Failure]:
+        """What becomes complete by one more event; None sends half-full batches ahead."""
+        yield from self._take(event)
+        if event is None or self._frames_are_enough():
+            self._detect()
+        if event is None or len(self._crops) >= self._face_batch:
+            self._score()
         yield from self._complete()
 
     def _take(self, event: Event | None) -> Iterator[Failure]:

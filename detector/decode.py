@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Hashable, Iterator
+from collections.abc import Generator, Hashable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -26,11 +26,19 @@ LINGER_S = 0.05
 
 
 class Source(Protocol):
-    """One item's bytes."""
+    """One item's bytes, and what is wanted of them."""
 
     @property
     def key(self) -> Hashable:
         """What the events of this item are known by."""
+
+    @property
+    def plan(self) -> SamplingPlan:
+        """Which frames are wanted."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the decoder may be asked to do."""
 
     def open(self) -> AbstractContextManager[BinaryIO | None]:
         """The bytes for as long as they are decoded, or None when there is nothing to decode."""
@@ -78,15 +86,13 @@ def decode_ahead(
     sources: Iterator[Source],
     pool: DecodePool,
     *,
-    plan: SamplingPlan,
-    limits: Limits,
     workers: int,
-) -> Iterator[Event | None]:
+) -> Generator[Event | None, None, None]:
     """The events of all sources, mixed; None when nothing has come for a moment.
 
     Every source taken gives either Ended or Broken, or nothing when its `open` gave None.
     """
-    ahead = _Ahead(sources, pool, plan, limits, slots=2 * workers)
+    ahead = _Ahead(sources, pool, slots=2 * workers)
     threads = [
         threading.Thread(target=ahead.work, name=f"decode-{number}", daemon=True)
         for number in range(workers)
@@ -107,18 +113,9 @@ class _Done:
 
 
 class _Ahead:
-    def __init__(
-        self,
-        sources: Iterator[Source],
-        pool: DecodePool,
-        plan: SamplingPlan,
-        limits: Limits,
-        slots: int,
-    ) -> None:
+    def __init__(self, sources: Iterator[Source], pool: DecodePool, slots: int) -> None:
         self._sources = sources
         self._pool = pool
-        self._plan = plan
-        self._limits = limits
         self._next = threading.Lock()
         self._stopped = threading.Event()
         self._queue: queue.Queue[Event | _Done] = queue.Queue(maxsize=slots)
@@ -167,7 +164,7 @@ class _Ahead:
                     return
                 opened_s = time.perf_counter() - started
                 reader = _TimedReader(file, opened_s)
-                self._forward(source.key, reader)
+                self._forward(source, reader)
         except DeepsweepError as error:
             fetch_s, decode_s = _split(started, reader)
             self._queue.put(Broken(key=source.key, error=error, fetch_s=fetch_s, decode_s=decode_s))
@@ -175,8 +172,9 @@ class _Ahead:
         fetch_s, decode_s = _split(started, reader)
         self._queue.put(Ended(key=source.key, fetch_s=fetch_s, decode_s=decode_s))
 
-    def _forward(self, key: Hashable, reader: _TimedReader) -> None:
-        for part in self._pool.decode(reader, self._plan, self._limits):
+    def _forward(self, source: Source, reader: _TimedReader) -> None:
+        key = source.key
+        for part in self._pool.decode(reader, source.plan, source.limits):
             waited = time.perf_counter()
             if isinstance(part, MediaInfo):
                 self._queue.put(Opened(key=key, info=part))

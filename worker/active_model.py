@@ -31,8 +31,18 @@ def load(database: Database, settings: Settings, reference: str | None) -> Activ
 
     Raises ModelMissing, ModelCorrupt, PickleRefused, UnknownArchitecture.
     """
-    record = _record(database, reference)
-    folder = Path(record.uri) if record else artifact.DEFAULT_FOLDER
+    return _load(database, settings, _record(database, reference))
+
+
+def load_version(database: Database, settings: Settings, version_id: int) -> ActiveModel:
+    """The version of that row, as a scan names it. Raises as `load` does."""
+    with database.transaction() as session:
+        record = models.get(session, version_id)
+    return _load(database, settings, record)
+
+
+def _load(database: Database, settings: Settings, record: models.ModelRecord | None) -> ActiveModel:
+    folder = _folder(record)
     module, card = artifact.load(folder)
     if record and record.sha256.hex() != card.weights_sha256:
         raise ModelCorrupt(
@@ -50,6 +60,18 @@ def load(database: Database, settings: Settings, reference: str | None) -> Activ
         ),
         scorer=Scorer(module, card, device=device, batch=settings.face_batch),
     )
+
+
+def _folder(record: models.ModelRecord | None) -> Path:
+    """Where the bytes lie. The shipped model lies elsewhere on each machine that has it."""
+    if record is None:
+        return artifact.DEFAULT_FOLDER
+    registered = Path(record.uri)
+    shipped = artifact.DEFAULT_FOLDER
+    if not registered.exists() and shipped.exists():
+        weights = artifact.read_card(shipped).weights_sha256
+        return shipped if weights == record.sha256.hex() else registered
+    return registered
 
 
 def _record(database: Database, reference: str | None) -> models.ModelRecord | None:

@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable, Hashable, Iterator
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy.orm import Session
+
+from core.errors import ScanCancelled, StorageTimeout, StorageUnavailable
 from core.objects import Storage
+from core.settings import Settings
 from core.vocabulary import ItemStatus
-from db import documents
+from db import documents, leases, scans
 from db.leases import Claim
 from db.session import Database
+from db.verdicts import wait_s
 from detector.analyze import Analysis, Failure
+from detector.media import Limits
 from worker.claims import Claims
+from worker.engines import CAPACITY, EngineKey, Unserved
+from worker.patience import Patience
 from worker.record import record_analysis, record_failure
 from worker.request import ScanObserver, Silent
 from worker.sources import ItemSource, Judging
+
+_log = logging.getLogger(__name__)
+
+#: So many failures of one storage in a row, and it is the storage that is sick, not the items:
+#: from then on they wait without losing a try.
+SICK_STORAGE_FAILURES = 4
+#: Scans of which what they ask for is remembered.
+_KNOWN_SCANS = 1000
+#: How often scans are looked at for their end while work goes on.
+_CLOSE_EVERY_S = 1.0
+_ROOM_LOOK_S = 0.02
 
 
 class Watch:
@@ -50,50 +73,158 @@ class Desk:
     """Where claims become sources and results become rows."""
 
     database: Database
+    settings: Settings
     storage: Storage
-    judging: Judging
     claims: Claims
     watch: Watch
-    max_attempts: int
+    patience: Patience
+    #: Called with scans whose items may all have ended; from any thread.
+    on_quiet: Callable[[Collection[uuid.UUID]], None] = lambda _: None
 
     #: Items on their way, by id.
     _open: dict[Hashable, ItemSource] = field(default_factory=dict, init=False)
+    _judgings: OrderedDict[uuid.UUID, Judging] = field(default_factory=OrderedDict, init=False)
+    #: Scans with results since they were last looked at for their end.
+    _touched: set[uuid.UUID] = field(default_factory=set, init=False)
+    _closed_at: float = field(default=0.0, init=False)
+    #: Failures in a row, by the storage they came from.
+    _sick: dict[str, int] = field(default_factory=dict, init=False)
+    #: When the last item ended, on the monotonic clock, and how many have.
+    ended_at: float = field(default_factory=time.monotonic, init=False)
+    ended: int = field(default=0, init=False)
 
-    def sources(self, *, over: Callable[[], bool], stop: threading.Event) -> Iterator[ItemSource]:
+    def sources(
+        self,
+        *,
+        over: Callable[[], bool],
+        stop: threading.Event,
+        without_models: Callable[[], Collection[int]],
+    ) -> Iterator[ItemSource]:
         """Claimed items for the decoders."""
-        for claim in self.claims.take(over=over, stop=stop):
-            source = ItemSource(
-                claim=claim,
-                storage=self.storage,
-                database=self.database,
-                judging=self.judging,
-                on_shared=self._shared,
-            )
+
+        def nothing_waits() -> bool:
+            self._close_scans()
+            return over()
+
+        for claim in self.claims.take(over=nothing_waits, stop=stop, without_models=without_models):
+            source = self._source(claim)
+            while not self._has_room_for(source.judging.engine) and not stop.is_set():
+                time.sleep(_ROOM_LOOK_S)
             self._open[source.key] = source
             yield source
 
-    def record(self, result: Analysis | Failure) -> None:
+    def engine_of(self, key: Hashable) -> EngineKey:
+        """Which engine judges an item that is on its way."""
+        return self._open[key].judging.engine
+
+    def engines_in_use(self) -> set[EngineKey]:
+        """Engines that items on their way need."""
+        return {source.judging.engine for source in list(self._open.values())}
+
+    def record(self, result: Analysis | Failure | Unserved) -> None:
         """Write one item's result and let go of the item."""
         source = self._open.pop(result.key)
+        write = self._writing(source, result)
+        has_result = self.patience.through(lambda: self._in_transaction(write))
+        self._settle(source.claim, has_result=has_result)
+        if has_result:
+            self.patience.through(lambda: self.watch.item(source.claim))
+        if time.monotonic() - self._closed_at > _CLOSE_EVERY_S:
+            self._close_scans()
+
+    # --- helpers ---
+
+    def _source(self, claim: Claim) -> ItemSource:
+        judging = self._judging(claim.scan_id)
+        return ItemSource(
+            claim=claim,
+            storage=self.storage,
+            database=self.database,
+            judging=judging,
+            limits=Limits(max_pixels=judging.settings.get("max_pixels", self.settings.max_pixels)),
+            patience=self.patience,
+            is_wanted=self.claims.wants,
+            on_shared=self._shared,
+        )
+
+    def _judging(self, scan_id: uuid.UUID) -> Judging:
+        if scan_id not in self._judgings:
+            self._judgings[scan_id] = self.patience.through(lambda: self._asked(scan_id))
+            while len(self._judgings) > _KNOWN_SCANS:
+                self._judgings.popitem(last=False)
+        return self._judgings[scan_id]
+
+    def _asked(self, scan_id: uuid.UUID) -> Judging:
         with self.database.transaction() as session:
-            if isinstance(result, Analysis):
-                written = record_analysis(
-                    session,
-                    source.claim,
-                    result,
-                    sha256=source.sha256,
-                    size_bytes=source.size_bytes,
+            scan = scans.get(session, scan_id)
+        return Judging(
+            scan_id=scan.id,
+            model_version_id=scan.model_version_id,
+            plan=scan.plan,
+            settings=scan.settings,
+        )
+
+    def _has_room_for(self, engine: EngineKey) -> bool:
+        """Whether the items on their way and this one need no more engines than may be loaded."""
+        return len(self.engines_in_use() | {engine}) <= CAPACITY
+
+    def _writing(
+        self, source: ItemSource, result: Analysis | Failure | Unserved
+    ) -> Callable[[Session], object]:
+        """What is to be done in one transaction; it gives True where a result was written."""
+        claim = source.claim
+        match result:
+            case Analysis():
+                self._sick.pop(_storage_of(claim.uri), None)
+                return lambda session: record_analysis(
+                    session, claim, result, sha256=source.sha256, size_bytes=source.size_bytes
                 )
-            else:
-                written = record_failure(
-                    session, source.claim, result, max_attempts=self.max_attempts
-                )
-        self.claims.settle(source.claim)
-        if written:
-            self.watch.item(source.claim)
+            case Unserved():
+                return lambda session: leases.release(session, [claim])
+            case Failure(error=ScanCancelled()):
+                return lambda session: leases.drop(session, [claim])
+        if failures := self._sickness(claim, result):
+            pause_s = wait_s(failures)
+            return lambda session: leases.release(session, [claim], wait_s=pause_s)
+        limit = self.settings.max_attempts
+        return lambda session: record_failure(session, claim, result, max_attempts=limit)
+
+    def _in_transaction(self, write: Callable[[Session], object]) -> bool:
+        with self.database.transaction() as session:
+            return write(session) is True
+
+    def _sickness(self, claim: Claim, failure: Failure) -> int:
+        """How often a storage has failed since it counts as sick; 0 where the item is to blame."""
+        storage = _storage_of(claim.uri)
+        if not isinstance(failure.error, (StorageUnavailable, StorageTimeout)):
+            return 0
+        self._sick[storage] = self._sick.get(storage, 0) + 1
+        since = self._sick[storage] - SICK_STORAGE_FAILURES
+        if since == 1:
+            _log.error("storage_sick", extra={"storage": storage, "code": failure.error.code})
+        return max(0, since)
+
+    def _settle(self, claim: Claim, *, has_result: bool) -> None:
+        if has_result:
+            self.ended += 1
+            self.ended_at = time.monotonic()
+        self._touched.add(claim.scan_id)
+        self.claims.settle(claim)
 
     def _shared(self, claim: Claim) -> None:
         """In a decoding thread: the item has its verdict already."""
         self._open.pop(claim.item_id)
-        self.claims.settle(claim)
-        self.watch.item(claim)
+        self._settle(claim, has_result=True)
+        self.patience.through(lambda: self.watch.item(claim))
+
+    def _close_scans(self) -> None:
+        self._closed_at = time.monotonic()
+        touched, self._touched = self._touched, set()
+        if touched:
+            self.on_quiet(touched)
+
+
+def _storage_of(uri: str) -> str:
+    """What fails together: the bucket, or the machine's own files."""
+    scheme, _, rest = uri.partition("://")
+    return scheme if scheme == "file" else f"{scheme}://{rest.partition('/')[0]}"

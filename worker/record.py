@@ -14,7 +14,7 @@ from detector.verdict import FaceScore, FrameScore
 
 
 def record_analysis(
-    session: Session, claim: Claim, analysis: Analysis, *, sha256: bytes, size_bytes: int
+    session: Session, claim: Claim, analysis: Analysis, *, sha256: bytes | None, size_bytes: int
 ) -> bool:
     """Write a judged item; False when its claim was lost meanwhile."""
     judged = analysis.judgement
@@ -45,7 +45,7 @@ def record_failure(session: Session, claim: Claim, failure: Failure, *, max_atte
     )
 
 
-def _media(info: MediaInfo, sha256: bytes, size_bytes: int) -> verdicts.NewMedia:
+def _media(info: MediaInfo, sha256: bytes | None, size_bytes: int) -> verdicts.NewMedia:
     return verdicts.NewMedia(
         sha256=sha256,
         kind=info.kind,

@@ -7,27 +7,36 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from core.objects import ObjectRef, Storage
+from core.errors import ObjectChanged, ScanCancelled
+from core.objects import ObjectRef, OpenObject, Storage
 from core.vocabulary import SamplingPlan
-from db import verdicts
+from db import leases, verdicts
 from db.leases import Claim
 from db.session import Database
+from detector.media import Limits
+from worker.engines import EngineKey
+from worker.patience import Patience
 
 #: Objects up to this size are hashed before they are decoded, so that equal bytes are not decoded
-#: twice; larger ones are hashed while or after they are read.
+#: twice. Storage fetches so much with one request anyway.
 HASH_FIRST_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judging:
-    """What a score depends on besides the bytes."""
+    """What a scan asks for: what a score depends on besides the bytes."""
 
     scan_id: uuid.UUID
     model_version_id: int
     plan: SamplingPlan
     settings: Mapping[str, Any]
+
+    @property
+    def engine(self) -> EngineKey:
+        """Which engine judges its items."""
+        return EngineKey(self.model_version_id, tuple(sorted(self.settings.items())))
 
 
 @dataclass(kw_only=True)
@@ -38,32 +47,83 @@ class ItemSource:
     storage: Storage
     database: Database
     judging: Judging
+    limits: Limits
+    patience: Patience
+    #: Whether the item's result is still wanted; asked at every read.
+    is_wanted: Callable[[Claim], bool]
     #: Called in the decoding thread when the item took its verdict from equal bytes.
     on_shared: Callable[[Claim], None]
-    sha256: bytes = field(default=b"", init=False)
+    #: None for a large remote object that was not read as a whole.
+    sha256: bytes | None = field(default=None, init=False)
     size_bytes: int = field(default=0, init=False)
+    #: What was fetched from the storage, repetitions included.
+    bytes_read: int = field(default=0, init=False)
 
     @property
     def key(self) -> int:
         """The item's id."""
         return self.claim.item_id
 
+    @property
+    def plan(self) -> SamplingPlan:
+        """Which frames are wanted."""
+        return self.judging.plan
+
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO | None]:
-        """The bytes, or None when the verdict of equal bytes was taken over."""
+        """The bytes, or None when the verdict of equal bytes was taken over.
+
+        Raises what storage raises, and ScanCancelled where nobody wants the result any more.
+        """
         started = time.perf_counter()
-        claim = self.claim
-        ref = ObjectRef(uri=claim.uri, version=claim.version, etag=claim.etag, size=claim.size)
-        with self.storage.open(ref) as file:
+        with self._object() as file:
             self.size_bytes = file.size
             known = file.sha256() if file.size <= HASH_FIRST_BYTES else file.sha256_if_known()
             if known and self._share(bytes.fromhex(known), started):
                 yield None
                 return
-            yield file
-            self.sha256 = bytes.fromhex(file.sha256())
+            yield cast("BinaryIO", _Wanted(file, self._check))
+            self.sha256 = bytes.fromhex(known) if known else self._hash(file)
+            self.bytes_read = file.bytes_read
+
+    def _object(self) -> OpenObject:
+        claim = self.claim
+        listed = ObjectRef(uri=claim.uri, version=claim.version, etag=claim.etag, size=claim.size)
+        try:
+            return self.storage.open(listed)
+        except ObjectChanged:
+            # Replaced since it was listed: what counts is what it is now.
+            now = self.storage.stat(claim.uri)
+            self._note_object(now)
+            return self.storage.open(now)
+
+    def _note_object(self, ref: ObjectRef) -> None:
+        def note() -> bool:
+            with self.database.transaction() as session:
+                return leases.note_object(
+                    session, self.claim, version=ref.version, etag=ref.etag, size=ref.size
+                )
+
+        if not self.patience.through(note):
+            raise ScanCancelled(f"The claim on {self.claim.uri} was lost.")
+
+    def _hash(self, file: OpenObject) -> bytes | None:
+        """Of a film in a remote storage, what the decoder did not need is not fetched for it."""
+        if not self.claim.uri.startswith("file:") and file.bytes_read < file.size:
+            return None
+        return bytes.fromhex(file.sha256())
+
+    def _check(self) -> None:
+        if not self.is_wanted(self.claim):
+            raise ScanCancelled(f"Nobody wants the result of {self.claim.uri} any more.")
 
     def _share(self, sha256: bytes, started: float) -> bool:
+        shared = self.patience.through(lambda: self._take_over(sha256, started))
+        if shared:
+            self.on_shared(self.claim)
+        return shared
+
+    def _take_over(self, sha256: bytes, started: float) -> bool:
         with self.database.transaction() as session:
             verdict_id = verdicts.find_shared(
                 session,
@@ -75,7 +135,22 @@ class ItemSource:
             if verdict_id is None:
                 return False
             timings = verdicts.Timings(fetch=(time.perf_counter() - started) * 1e3)
-            shared = verdicts.record_shared(session, self.claim, verdict_id, timings)
-        if shared:
-            self.on_shared(self.claim)
-        return shared
+            return verdicts.record_shared(session, self.claim, verdict_id, timings)
+
+
+class _Wanted:
+    """Reads through, as long as somebody wants the result."""
+
+    def __init__(self, file: OpenObject, check: Callable[[], None]) -> None:
+        self._file = file
+        self._check = check
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._check()
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
