@@ -56,7 +56,7 @@ def check_address(address: Address, settings: Settings) -> None:
     plain = unwrapped(address)
     if any(plain in network for network in settings.callback_networks):
         return
-    if not plain.is_global or plain.is_multicast or plain.is_reserved:
+    if not plain.is_global or plain.is_multicast or plain.is_reserved or _is_site_local(plain):
         raise CallbackRefused(
             f"{plain} is not a public address; an operator can allow its network in "
             "DEEPSWEEP_CALLBACK_NETWORKS."
@@ -85,6 +85,11 @@ def unwrapped(address: Address) -> Address:
     if address in _TRANSLATED:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_site_local(address: Address) -> bool:
+    """fec0::/10, the private addresses of old IPv6, which Python counts among the global ones."""
+    return isinstance(address, IPv6Address) and address.is_site_local
 
 
 def _split(url: str) -> SplitResult:
