@@ -41,6 +41,15 @@ def _fail_after_a_row(database: Database) -> None:
         raise ValueError("meant")
 
 
+def test_a_commit_that_need_not_wait_for_the_disk_does_not(database_url: str) -> None:
+    careful = f"{database_url}&options=-c%20synchronous_commit%3Don"
+    with Database(make_engine(careful)) as database:
+        with database.transaction(wait_for_disk=False) as session:
+            assert session.scalar(text("SHOW synchronous_commit")) == "off"
+        with database.transaction() as session:
+            assert session.scalar(text("SHOW synchronous_commit")) == "on"
+
+
 def test_times_come_back_in_utc(database: Database) -> None:
     with database.transaction() as session:
         rows.a_model(session)
@@ -82,6 +91,22 @@ def test_a_connection_cut_off_is_unavailable_once_and_then_replaced(database: Da
     with pytest.raises(DatabaseUnavailable):
         _be_cut_off(database)
     assert models(database) == 0
+
+
+def test_connections_that_died_while_idle_are_replaced_unnoticed(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.session._TRUSTED_IDLE_S", 0.0)
+    with Database(make_engine(database_url)) as idle, Database(make_engine(database_url)) as other:
+        with idle.transaction() as one, idle.transaction() as two:
+            pids = [each.scalar(text("SELECT pg_backend_pid()")) for each in (one, two)]
+        with other.transaction() as session:
+            session.execute(
+                text("SELECT pg_terminate_backend(pid) FROM unnest(:p) AS pid"), {"p": pids}
+            )
+        wait_until(lambda: not any(_lives(other, pid) for pid in pids))
+        with idle.transaction() as one, idle.transaction() as two:
+            assert [each.scalar(text("SELECT 1")) for each in (one, two)] == [1, 1]
 
 
 def _be_cut_off(database: Database) -> None:
