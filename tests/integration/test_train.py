@@ -1,0 +1,169 @@
+"""`deepsweep train` and `evaluate` as a person runs them, on a few labelled faces."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from deepsweep import cli
+from detector import artifact
+from training import crops
+
+pytestmark = pytest.mark.data
+
+#: Of each label and source, this many stills; two more become short clips.
+STILLS = 5
+SOURCES = {"real": "MaxMassi/Face-Swapper", "fake": "KAdenrele/face_swapping"}
+RECIPE = """
+name = "tiny"
+seed = 5
+validate_every = 2
+[input]
+size_px = 64
+crop_margin = 0.2
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+[network]
+architecture = "spagnola-tuned"
+[validation]
+groups = ["still-real-0", "still-fake-0", "clip-real-0", "clip-fake-0"]
+share = 0.0
+[batch]
+pairs = 2
+labelled = 1
+kinds = { faceswap = 1.0 }
+[synthesis]
+methods = { self-blend = 1.0, edit-part = 1.0 }
+side_px = 96
+[augmentation]
+[optimiser]
+learning_rate = 1e-3
+weight_decay = 0.01
+steps = 4
+warm_up_steps = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def data(media_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A train set of 10 stills and 4 clips; the dev set is the same media."""
+    folder = tmp_path_factory.mktemp("data")
+    rows = []
+    for label, source in SOURCES.items():
+        found = [
+            medium
+            for medium in crops.read_labels(media_root / "train")
+            if (medium.label, medium.source) == (label, source)
+        ]
+        for number, medium in enumerate(found[: STILLS + 2]):
+            still = number < STILLS
+            suffix = Path(medium.path).suffix if still else ".mp4"
+            kind = "still" if still else "clip"
+            path = f"{'images' if still else 'videos'}/{label}/{number}{suffix}"
+            (folder / "train" / path).parent.mkdir(parents=True, exist_ok=True)
+            original = media_root / "train" / medium.path
+            if still:
+                (folder / "train" / path).symlink_to(original)
+            else:
+                write_clip(original, folder / "train" / path)
+            group = f"{kind}-{label}-{number if still else number - STILLS}"
+            rows.append([path, label, medium.kind, medium.generator, group, source, "test"])
+    with (folder / "train" / "labels.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["path", "label", "kind", "generator", "group", "source", "licence"])
+        writer.writerows(rows)
+    (folder / "dev").symlink_to(folder / "train")
+    return folder
+
+
+def write_clip(picture: Path, path: Path) -> None:
+    image = np.ascontiguousarray(cv2.imread(str(picture))[..., ::-1])
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.height, stream.width = (side // 2 * 2 for side in image.shape[:2])
+        stream.pix_fmt = "yuv420p"
+        for shift in range(4):
+            shown = np.ascontiguousarray(np.roll(image, shift, 1))
+            frame = av.VideoFrame.from_ndarray(shown[: stream.height, : stream.width])
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    out = tmp_path_factory.mktemp("run")
+    (out / "tiny.toml").write_text(RECIPE)
+    arguments = ["train", str(out / "tiny.toml"), "--data", str(data), "--out", str(out)]
+    arguments += ["--cache", str(out / "cache"), "--workers", "0", "--name", "tiny", "--json"]
+    return out, CliRunner().invoke(cli, arguments, catch_exceptions=False)
+
+
+def test_training_ends_in_a_model_that_loads(trained: tuple[Path, Result]):
+    out, result = trained
+    assert result.exit_code == 0, result.output
+    _, card = artifact.load(out / "model")
+    assert json.loads(result.stdout) == json.loads(card.model_dump_json())
+    assert (card.reference, card.architecture) == ("tiny@1", "spagnola-tuned")
+
+
+def test_the_card_names_every_source_and_what_was_measured(trained: tuple[Path, Result]):
+    _, card = artifact.load(trained[0] / "model")
+    assert {(source.source, source.real, source.fake) for source in card.training.data} == {
+        (SOURCES["real"], STILLS, 0),
+        (SOURCES["fake"], 0, STILLS),
+    }
+    sizes = {(e.on, e.medium): (e.real, e.fake) for e in card.evaluations if e.source == "all"}
+    assert sizes == {
+        ("held-out", "image"): (1, 1),
+        ("held-out", "video"): (1, 1),
+        ("dev", "image"): (STILLS, STILLS),
+        ("dev", "video"): (2, 2),
+    }
+
+
+def test_held_out_media_never_trained(trained: tuple[Path, Result], data: Path):
+    held = json.loads((trained[0] / "split.json").read_text())
+    assert set(held["held_out"]) == {
+        medium.path for medium in crops.read_labels(data / "train") if medium.group.endswith("-0")
+    }
+    assert set(held["held_out"]).isdisjoint(held["train"])
+
+
+def test_evaluating_the_model_gives_the_cards_figures_again(
+    trained: tuple[Path, Result], data: Path
+):
+    model = trained[0] / "model"
+    result = CliRunner().invoke(
+        cli, ["evaluate", str(model), "--data", str(data), "--json"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    _, card = artifact.load(model)
+    in_card = [one.model_dump(mode="json") for one in card.evaluations if one.on == "dev"]
+    assert json.loads(result.stdout) == in_card
+
+
+def test_a_table_for_people_names_every_source(trained: tuple[Path, Result], data: Path):
+    arguments = ["evaluate", str(trained[0] / "model"), "--data", str(data)]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert all(source in result.stdout for source in ("all", *SOURCES.values()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "no-such-recipe", "--data", "{data}", "--out", "{data}/x"], "no recipe"),
+        (["evaluate", "{data}/train", "--data", "{data}"], "no model"),
+        (["train", "--data", "{data}/train/images", "--out", "{data}/x"], "labels.csv"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_a_sentence(data: Path, arguments, sentence):
+    result = CliRunner().invoke(cli, [part.format(data=data) for part in arguments])
+    assert result.exit_code in (1, 2)
+    assert sentence in result.stderr
