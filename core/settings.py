@@ -14,6 +14,8 @@ from platformdirs import user_data_dir
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from core.vocabulary import EngineChoice
+
 
 class Settings(BaseSettings):
     """What an operator can set. Units are in the names."""
@@ -54,6 +56,8 @@ class Settings(BaseSettings):
     # --- batches and device ---
     #: auto | cpu | cuda | cuda:N
     device: str = "auto"
+    #: auto | torch | openvino | exact
+    engine: EngineChoice = EngineChoice.AUTO
     frame_batch: int = Field(default=16, ge=1, le=1024)
     face_batch: int = Field(default=32, ge=1, le=4096)
     #: Threads that fetch and decode beside the model.
@@ -62,9 +66,17 @@ class Settings(BaseSettings):
     items_ahead: int = Field(default=8, ge=1, le=1024)
 
     # --- delivery ---
-    #: A worker that says nothing for this long loses its items.
-    lease_s: float = Field(default=900.0, gt=0)
+    #: A worker that says nothing for this long loses its items; it speaks three times as often.
+    lease_s: float = Field(default=120.0, gt=0)
     max_attempts: int = Field(default=3, ge=1, le=100)
+    #: How long a worker that is asked to stop may go on with what is in hand; the rest it gives
+    #: back. Less than what the system waits before it kills (30 s in Kubernetes, 10 s in Docker).
+    stop_s: float = Field(default=25.0, ge=0)
+    #: A worker that has items and ends none for this long says that it is not well.
+    stall_s: float = Field(default=900.0, gt=0)
+    #: Where a worker tells its health and figures over HTTP; 0 for nowhere.
+    worker_host: str = "127.0.0.1"
+    worker_port: int = Field(default=0, ge=0, le=65_535)
 
     # --- HTTP ---
     api_host: str = "127.0.0.1"

@@ -24,6 +24,19 @@ class Verdict(enum.StrEnum):
     NO_FACE = "no_face"
 
 
+class EngineChoice(enum.StrEnum):
+    """Which library runs the networks. Each is checked against `exact` when a network is loaded."""
+
+    #: The fastest that passes the check: OpenVINO on a CPU where it is installed, else PyTorch.
+    AUTO = "auto"
+    #: PyTorch, in half precision where that is faster and passes the check.
+    TORCH = "torch"
+    #: OpenVINO on the CPU; PyTorch where it is not installed or does not pass the check.
+    OPENVINO = "openvino"
+    #: PyTorch in float32: what the others are held against.
+    EXACT = "exact"
+
+
 class ItemStatus(enum.StrEnum):
     """Where one media object of a scan stands."""
 

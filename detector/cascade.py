@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 from torchvision.ops import nms
 
-from detector import pyramid
-from detector.engines.base import Engine, Values
+from core.vocabulary import EngineChoice
+from detector import engines, mtcnn, pyramid
+from detector.engines import Engine, Parts, Values, Work, sample
 from detector.frames import Pixels
 from detector.pyramid import Halvings
 
@@ -75,6 +76,54 @@ class _Candidates:
         return _Candidates(
             frame=self.frame[chosen], box=self.box[chosen], values=self.values[chosen]
         )
+
+
+def load(*, device: torch.device, engine: EngineChoice = EngineChoice.EXACT) -> Cascade:
+    """MTCNN, each network on an engine that was checked. Raises as `engines.prepare` does."""
+    networks = mtcnn.load()
+    propose = Work(
+        name="p-net",
+        network=networks.propose,
+        sample=_small_faces(),
+        probabilities=_best_of_neighbourhoods,
+        parts=Parts(torch=2, openvino=1, cuda=256),
+    )
+    refine = Work(
+        name="r-net",
+        network=networks.refine,
+        sample=sample.faces(REFINE_PX),
+        probabilities=_probabilities,
+        parts=Parts(torch=32, openvino=16, cuda=2048),
+    )
+    output = Work(
+        name="o-net",
+        network=networks.output,
+        sample=sample.faces(OUTPUT_PX),
+        probabilities=_probabilities,
+        parts=Parts(torch=8, openvino=16, cuda=512),
+    )
+    ready = [
+        engines.prepare(work, choice=engine, device=device) for work in (propose, refine, output)
+    ]
+    return Cascade(Engines(propose=ready[0], refine=ready[1], output=ready[2]))
+
+
+def _small_faces() -> Pixels:
+    """Windows full of faces as small as P-Net looks for, to check its engine on."""
+    rows, columns = pyramid.WINDOW_ROWS, pyramid.WINDOW_COLUMNS
+    bands = [np.concatenate(list(sample.faces(side_px)), axis=1) for side_px in (16, 24, 36)]
+    return np.stack([np.tile(band, (9, 2, 1))[:rows, :columns] for band in bands])
+
+
+def _best_of_neighbourhoods(values: Values) -> Values:
+    """The best cell of each 8 x 8: elsewhere there is nothing on which engines could differ."""
+    count, _, rows, columns = values.shape
+    neighbourhoods = values[:, 0].reshape(count, rows // 8, 8, columns // 8, 8)
+    return _sigmoid(neighbourhoods.max(axis=(2, 4)))
+
+
+def _probabilities(values: Values) -> Values:
+    return _sigmoid(values[:, 0])
 
 
 class Cascade:
@@ -168,7 +217,7 @@ def _found(candidates: _Candidates) -> Found:
     points = candidates.values[:, SHIFTED:].reshape(-1, 2, 5)
     return Found(
         boxes=candidates.box,
-        probabilities=np.divide(1, 1 + np.exp(-candidates.values[:, 0]), dtype=np.float32),
+        probabilities=_probabilities(candidates.values),
         landmarks=np.ascontiguousarray(points.transpose(0, 2, 1)),
     )
 
@@ -270,6 +319,10 @@ def _landmarks(candidates: _Candidates) -> Values:
     places = np.repeat(low - np.float32(1), 5, axis=1)
     spans = np.repeat(high - low + np.float32(1), 5, axis=1)
     return places + spans * candidates.values[:, SHIFTED:MARKED]
+
+
+def _sigmoid(logits: Values) -> Values:
+    return np.divide(1, 1 + np.exp(-logits), dtype=np.float32)
 
 
 def _logit(probability: float) -> float:

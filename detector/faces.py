@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from detector import mtcnn
-from detector.cascade import Cascade, Engines, Found
-from detector.engines.pytorch import TorchEngine
+from core.vocabulary import EngineChoice
+from detector import cascade
+from detector.cascade import Found
 from detector.frames import Pixels
 
 Points = npt.NDArray[np.float32]
@@ -53,19 +53,12 @@ class FaceFinder:
         min_face_px: int = 32,
         min_confidence: float = 0.95,
         detect_side_px: int = 640,
+        engine: EngineChoice = EngineChoice.EXACT,
     ) -> None:
         self._min_face_px = min_face_px
         self._min_confidence = min_confidence
         self._detect_side_px = detect_side_px
-        networks = mtcnn.load()
-        windows, crops = (2, 32) if torch.device(device).type == "cpu" else (256, 2048)
-        self._cascade = Cascade(
-            Engines(
-                propose=TorchEngine(networks.propose, device=device, part=windows),
-                refine=TorchEngine(networks.refine, device=device, part=crops),
-                output=TorchEngine(networks.output, device=device, part=crops // 4),
-            )
-        )
+        self._cascade = cascade.load(device=torch.device(device), engine=engine)
 
     def find(self, images: Sequence[Pixels]) -> list[tuple[Face, ...]]:
         """All usable faces of each frame, most confident first; same length and order as given.

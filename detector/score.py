@@ -7,10 +7,15 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from core.errors import OutOfMemory
+from core.vocabulary import EngineChoice
+from detector import engines
+from detector.engines import Parts, Values, Work, sample
 from detector.frames import Pixels
-from detector.preprocess import to_tensor
+from detector.preprocess import FromCrops, check
 from detector.spec import Card
+
+#: OpenVINO gains nothing from more crops at a time, and holds memory for each.
+OPENVINO_PART = 16
 
 
 def pick_device(name: str) -> torch.device:
@@ -24,13 +29,29 @@ class Scorer:
     """A network on its device with the card it is served by. Not thread safe."""
 
     def __init__(
-        self, module: nn.Module, card: Card, *, device: str | torch.device = "cpu", batch: int = 32
+        self,
+        module: nn.Module,
+        card: Card,
+        *,
+        device: str | torch.device = "cpu",
+        batch: int = 32,
+        engine: EngineChoice = EngineChoice.EXACT,
     ) -> None:
         self.card = card
-        self._device = torch.device(device)
-        self._batch = batch
-        module = module.eval().to(memory_format=torch.channels_last)
-        self._module = module.to(self._device)
+        work = Work(
+            name=card.reference,
+            network=FromCrops(module, card.input).eval(),
+            sample=sample.faces(card.input.size_px),
+            probabilities=self._probabilities,
+            parts=Parts(torch=batch, openvino=min(batch, OPENVINO_PART), cuda=batch),
+            half_pays=True,
+        )
+        self._engine = engines.prepare(work, choice=engine, device=torch.device(device))
+
+    @property
+    def engine(self) -> str:
+        """Library, processor and precision that the network runs on."""
+        return self._engine.name
 
     def score(self, crops: Pixels) -> npt.NDArray[np.float64]:
         """One logit per crop in the order given; higher is more fake.
@@ -38,31 +59,17 @@ class Scorer:
         `crops` are RGB uint8 (n, size, size, 3) as the card says; the answer is float64 (n,).
         Raises OutOfMemory when not even one crop fits.
         """
-        logits = np.empty(len(crops), dtype=np.float64)
-        start = 0
-        while start < len(crops):
-            part = crops[start : start + self._batch]
-            try:
-                logits[start : start + len(part)] = self._forward(part)
-            except torch.OutOfMemoryError:
-                self._shrink()
-                continue
-            start += len(part)
+        check(crops, self.card.input)
+        if not len(crops):
+            return np.empty(0, dtype=np.float64)
+        logits = self._engine.run(crops).astype(np.float64)
+        if logits.shape != (len(crops),):
+            raise ValueError(f"one logit per crop: got {logits.shape} for {len(crops)} crops")
         if not np.isfinite(logits).all():
             raise FloatingPointError(f"{self.card.reference} gave a logit that is not finite")
         return logits
 
-    @torch.inference_mode()
-    def _forward(self, crops: Pixels) -> npt.NDArray[np.float64]:
-        tensor = to_tensor(crops, self.card.input).to(self._device, non_blocking=True)
-        logits: npt.NDArray[np.float64] = self._module(tensor).double().cpu().numpy()
-        if logits.shape != (len(crops),):
-            raise ValueError(f"one logit per crop: got {logits.shape} for {len(crops)} crops")
-        return logits
-
-    def _shrink(self) -> None:
-        """Half the batch from now on: the memory that is there will not grow."""
-        if self._batch == 1:
-            raise OutOfMemory(f"{self._device} has no memory left for a single crop.")
-        self._batch //= 2
-        torch.cuda.empty_cache()
+    def _probabilities(self, logits: Values) -> Values:
+        """As a still picture's face is calibrated: there, a difference reaches the verdict."""
+        platt = self.card.calibration.image
+        return np.divide(1, 1 + np.exp(-(platt.slope * logits + platt.offset)), dtype=np.float32)
