@@ -43,6 +43,20 @@ COMMANDS = {
     "keys": LazyCommand(
         module="cli.keys", attribute="keys", help="Make, list and revoke keys of the HTTP API."
     ),
+    "up": LazyCommand(
+        module="cli.service", attribute="up", help="Run the whole service on this machine."
+    ),
+    "worker": LazyCommand(
+        module="cli.service", attribute="worker", help="Scan what is queued (part of the service)."
+    ),
+    "api": LazyCommand(
+        module="cli.service", attribute="api", help="Serve the HTTP API (part of the service)."
+    ),
+    "beat": LazyCommand(
+        module="cli.service",
+        attribute="beat",
+        help="Ask for what is left lying (part of the service).",
+    ),
     "db": LazyCommand(
         module="cli.manage", attribute="db", help="Create or upgrade the database tables."
     ),

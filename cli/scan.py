@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -54,6 +55,18 @@ class Targets:
         return STDOUT in (self.json, self.csv)
 
 
+class Device(click.ParamType):
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+
+    name = "device"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The value as it is, or wrong usage."""
+        if re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is None:
+            self.fail(f"{value!r} is none of auto, cpu, cuda and cuda:N.", param, ctx)
+        return value
+
+
 @click.command(
     epilog="Exit status: 0 every item has a verdict, 1 some items failed, 2 wrong usage, "
     "130 interrupted with items left."
@@ -88,7 +101,7 @@ class Targets:
 @click.option("--retry-failed", is_flag=True, help="Try items again that failed before.")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only these, e.g. '*.mp4'.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Not these; wins over --include.")
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", type=Device(), metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no table; errors still show.")
 @click.pass_context
 def scan(

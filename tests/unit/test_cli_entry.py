@@ -86,6 +86,12 @@ def test_a_wrong_plan_is_wrong_usage_with_a_sentence() -> None:
     assert "Traceback" not in result.output
 
 
+def test_a_device_that_there_is_not_is_wrong_usage() -> None:
+    result = run("scan", "somewhere", "--device", "tpu")
+    assert result.exit_code == 2
+    assert "'tpu' is none of auto, cpu, cuda and cuda:N" in result.stderr
+
+
 def test_a_scan_of_nothing_is_wrong_usage() -> None:
     assert run("scan").exit_code == 2
 
