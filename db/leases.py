@@ -68,15 +68,15 @@ def claim(
 ) -> list[Claim]:
     """Up to `limit` queued items, of one scan or of all, now leased to `worker`.
 
-    Interactive items come first unless one priority is named; within it, the oldest. Two workers
-    never get the same item, and neither waits for the other. Scans by `without_models`, which this
-    worker cannot load, are left to others. An empty list means that nothing is to be had at this
-    moment: all is done, or waits for its time, or is a suspect while this worker is busy.
+    Interactive items come first unless one priority is named; within it, those that wait longest.
+    Two workers never get the same item, and neither waits for the other. Scans by `without_models`,
+    which this worker cannot load, are left to others. An empty list means that nothing is to be had
+    at this moment: all is done, or waits for its time, or is a suspect while this worker is busy.
     """
     if _is_held(session, worker, Item.crashes > 0):
         return []  # it works on a suspect: nothing beside it
     claims: list[Claim] = []
-    for each in [priority] if priority else list(Priority):
+    for each in _in_turn(scan_id, priority):
         wanted = limit - len(claims)
         if wanted:
             queued = _queued(scan_id, each, without_models).where(Item.crashes == 0).limit(wanted)
@@ -107,7 +107,7 @@ def claim_suspect(
     `claim` comes to these when nothing else is queued. Where something always is, a worker has to
     put its other work down for them from time to time.
     """
-    for each in [priority] if priority else list(Priority):
+    for each in _in_turn(scan_id, priority):
         suspect = _queued(scan_id, each, without_models).where(Item.crashes > 0).limit(1)
         if alone := _lease(session, suspect, worker, lease_s):
             return alone
@@ -116,8 +116,8 @@ def claim_suspect(
 
 def suspects_wait(session: Session, scan_id: uuid.UUID | None) -> bool:
     """Whether an item whose worker died could be claimed."""
-    waiting = (_queued(scan_id, each, ()).where(Item.crashes > 0).limit(1) for each in Priority)
-    return any(session.scalar(query) is not None for query in waiting)
+    waiting = _queued(scan_id, None, ()).where(Item.crashes > 0).limit(1)
+    return session.scalar(waiting) is not None
 
 
 def extend_lease(session: Session, claims: Sequence[Claim], *, lease_s: float) -> set[int]:
@@ -211,22 +211,37 @@ def requeue_failed(session: Session, scan_id: uuid.UUID, *, transient_only: bool
 # --- helpers ------------------------------------------------------------------------------------
 
 
+def _in_turn(scan_id: uuid.UUID | None, priority: Priority | None) -> Sequence[Priority | None]:
+    """The priorities to look for, one after the other; None where it makes no difference.
+
+    The items of one scan have one priority: looking for another would read its whole queue.
+    """
+    if priority is not None or scan_id is not None:
+        return [priority]
+    return list(Priority)
+
+
 def _queued(
-    scan_id: uuid.UUID | None, priority: Priority, without_models: Collection[int]
+    scan_id: uuid.UUID | None, priority: Priority | None, without_models: Collection[int]
 ) -> Select[int]:
-    """What may be given out: in the order of the index `ix_item_queue` or `ix_item_scan_queue`."""
+    """What may be given out, in the order of the indexes `ix_item_*queue`.
+
+    That order is one of times, which no other index has: one by ids would let PostgreSQL walk
+    through all the items that are done already, and claims would grow slower with the scan.
+    """
     query = (
         select(Item.id)
         .join(Scan, Scan.id == Item.scan_id)
         .where(
             Item.status == ItemStatus.QUEUED,
-            Item.priority == priority,
             Item.not_before <= func.now(),
             Scan.state.in_([ScanState.EXPANDING, ScanState.RUNNING]),
         )
-        .order_by(Item.id)
+        .order_by(Item.not_before, Item.id)
         .with_for_update(of=Item, skip_locked=True)
     )
+    if priority is not None:
+        query = query.where(Item.priority == priority)
     if without_models:
         query = query.where(Scan.model_version_id.not_in(without_models))
     return query if scan_id is None else query.where(Item.scan_id == scan_id)

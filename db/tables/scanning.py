@@ -180,9 +180,28 @@ class Item(Base):
         Index(None, "scan_id", "status", "id"),
         Index(None, "scan_id", "verdict", "id", postgresql_where=text("verdict IS NOT NULL")),
         Index(None, "scan_id", "score", "id", postgresql_where=text("score IS NOT NULL")),
-        # The queue, of one scan or of all: small, because only what waits is in it.
-        Index("ix_item_queue", "priority", "id", postgresql_where=text("status = 'queued'")),
-        Index("ix_item_scan_queue", "scan_id", "id", postgresql_where=text("status = 'queued'")),
+        # The queue, of one scan or of all: small, because only what waits is in it. And in it,
+        # what has killed a worker before.
+        Index(
+            "ix_item_queue",
+            "priority",
+            "not_before",
+            "id",
+            postgresql_where=text("status = 'queued'"),
+        ),
+        Index(
+            "ix_item_scan_queue",
+            "scan_id",
+            "not_before",
+            "id",
+            postgresql_where=text("status = 'queued'"),
+        ),
+        Index(
+            "ix_item_suspect_queue",
+            "not_before",
+            "id",
+            postgresql_where=text("status = 'queued' AND crashes > 0"),
+        ),
         # What is being worked on: by time, and by worker.
         Index("ix_item_leases", "lease_until", postgresql_where=text("status = 'leased'")),
         Index("ix_item_workers", "leased_by", postgresql_where=text("status = 'leased'")),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select, update
+import pytest
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from core.vocabulary import ItemStatus, Priority, ScanState
@@ -79,6 +81,25 @@ def test_a_claim_of_one_scan_leaves_the_others_alone(session: Session) -> None:
     rows.a_scan(session, "file:///1")
     mine = rows.a_scan(session, "file:///2")
     assert [claim.uri for claim in rows.claim_all(session, mine)] == ["file:///2"]
+
+
+@pytest.mark.parametrize("of_all", [True, False])
+def test_a_claim_reads_the_queue_and_not_the_items_that_are_done(
+    session: Session, of_all: bool
+) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    queued = leases._queued(None if of_all else scan_id, Priority.BULK, ()).limit(16)
+    session.execute(text("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off"))
+    sql = queued.compile(session.get_bind(), compile_kwargs={"literal_binds": True})
+    plan = "\n".join(session.scalars(text(f"EXPLAIN {sql}")))
+    assert re.search(r"Index Scan using ix_item_(scan_)?queue", plan), plan
+    assert "Sort" not in plan
+
+
+def test_those_that_wait_longest_come_first(session: Session) -> None:
+    scan_id = rows.a_scan(session, *(f"file:///{n}" for n in range(3)))
+    session.execute(update(Item).where(Item.uri == "file:///2").values(not_before=PAST))
+    assert [c.uri for c in rows.claim_all(session, scan_id, limit=1)] == ["file:///2"]
 
 
 def test_an_extended_lease_names_what_is_still_held(session: Session) -> None:

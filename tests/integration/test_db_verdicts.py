@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,6 +168,22 @@ def test_the_database_refuses_an_item_between_two_states(
         claim = one_claim(session)
     with pytest.raises(IntegrityError, match="ck_item"), database.transaction() as session:
         session.execute(update(Item).where(Item.id == claim.item_id).values(**change))
+
+
+def test_bytes_without_a_hash_are_a_medium_of_their_own_each_time(session: Session) -> None:
+    for uri in ("file:///a", "file:///b"):
+        partly_read = rows.some_media(sha256=None)
+        assert verdicts.record_result(
+            session, one_claim(session, uri), rows.a_result(media=partly_read)
+        )
+    assert count(session, Media) == 2
+
+
+def test_a_face_with_a_landmark_missing_is_refused(session: Session) -> None:
+    face = replace(rows.a_face(), landmarks=rows.LANDMARKS[:4])
+    broken = rows.a_result(frames=(rows.a_frame(face),))
+    with pytest.raises(ValueError, match="five landmarks"):
+        verdicts.record_result(session, one_claim(session), broken)
 
 
 # --- failures -----------------------------------------------------------------------------------
