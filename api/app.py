@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import health, items, models, problems, scans
+from api import health, items, models, problems, scans, upload_routes
 from api.board import Board
 from api.middleware import Edge
 from api.queue import CeleryHints
@@ -50,7 +50,7 @@ def create(
         board=Board(opened),
     )
     problems.install(app)
-    for room in (scans, items, models, health):
+    for room in (scans, items, upload_routes, models, health):
         app.include_router(room.router)
     app.add_middleware(
         Edge,

@@ -8,13 +8,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path, Query
 
 from api import scanning, views
-from api.item_schemas import Item, ItemId, ItemList
+from api.item_schemas import Item, ItemId, ItemList, NewReport, Report
 from api.problems import documented
 from api.scans import Cursor
-from api.security import Caller, Reader
+from api.security import Caller, Reader, Scanner
 from api.services import Given, Services
 from core.vocabulary import ItemStatus, Verdict
-from db import documents, items
+from db import audit, documents, items, reports
 from db.documents import Document
 from db.items import ItemFilter, Order
 
@@ -69,6 +69,27 @@ def list_items(
 def get_item(item_id: Annotated[ItemId, Path()], caller: Reader, services: Given) -> Item:
     """Everything about one item: frames, faces, people, timings, model. Scope: `read`."""
     return views.item(document(services, caller, item_id), services.uploads)
+
+
+@router.post("/v1/items/{item_id}/report", status_code=202, responses=documented(409, 413))
+def report_item(
+    item_id: Annotated[ItemId, Path()], said: NewReport, caller: Scanner, services: Given
+) -> Report:
+    """Say that an item's verdict is wrong: a person will look. Scope: `scan`."""
+    text = f"{said.says}: {said.note}" if said.says else said.note
+    with services.database.transaction() as session:
+        owner_id = items.owner(session, item_id)
+        caller.check_owner(owner_id, f"There is no item {item_id}.")
+        made = reports.report(session, item_id, api_key_id=caller.id, text=text)
+        audit.record(
+            session,
+            actor=caller.key.name,
+            api_key_id=caller.id,
+            action="item.reported",
+            subject_kind="item",
+            subject_id=item_id,
+        )
+    return Report(item_id=item_id, review_id=made.review_id, state=made.state)
 
 
 def document(services: Services, caller: Caller, item_id: int) -> Document:

@@ -1,4 +1,4 @@
-"""How often a caller may ask: token buckets, in the memory of each process.
+"""How often a caller may ask, and how long listen: counted in the memory of each process.
 
 A bucket in PostgreSQL would be exact over all processes, at the price of one hot row for each key
 and a write for every request, also for those that are refused. Here a request costs a dictionary's
@@ -9,13 +9,18 @@ service from a runaway client; nobody is billed by it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 
+from core.errors import RateLimited
+
+#: Progress streams of one process: each costs a query or two a second.
+MAX_STREAMS = 200
 #: Buckets kept at most; the longest unused go first, and were full by then in all likelihood.
 MAX_BUCKETS = 20_000
 
@@ -94,6 +99,30 @@ class Guesses:
             self._good.move_to_end(_digest(token))
             while len(self._good) > MAX_BUCKETS:
                 self._good.popitem(last=False)
+
+
+class Streams:
+    """Counts the streams that are open. Thread safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open = 0
+
+    def check(self) -> None:
+        """Raise RateLimited where there are too many already."""
+        if self._open >= MAX_STREAMS:
+            raise RateLimited("Too many progress streams are open.", retry_after_s=10)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """One more, inside the block."""
+        with self._lock:
+            self._open += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
 
 
 def network(client: str) -> str:

@@ -9,7 +9,9 @@ import time
 import uuid
 from http import HTTPStatus
 
+from anyio import move_on_after
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.problems import MEDIA_TYPE
@@ -17,6 +19,8 @@ from api.problems import MEDIA_TYPE
 _log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+#: A body of which nothing comes for so long is given up, seconds.
+BODY_PAUSE_S = 30.0
 #: The one path whose bodies have a limit of their own, which its route enforces.
 UPLOADS = "/v1/uploads"
 
@@ -27,10 +31,6 @@ _SAFE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-
-
-class _TooLarge(Exception):
-    """The body went over its limit while it was read."""
 
 
 class Edge:
@@ -59,6 +59,7 @@ class _Request:
         self._send = send
         self._limit = limit
         self._got = 0
+        self._whole = False
         self._status = 0
         self._sent_bytes = 0
         headers = Headers(scope=scope)
@@ -74,18 +75,27 @@ class _Request:
                 await self._refuse()
                 return
             await app(self._scope, self._counted, self._stamped)
-        except _TooLarge:
-            await self._refuse()
         finally:
             self._write_log(time.perf_counter() - started)
 
     async def _counted(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
+        """The next piece of the body, which has to come soon and to stay within the limit.
+
+        What is raised here passes through whoever reads the body, and leaves as a problem.
+        """
+        if self._whole:
+            return await self._receive()  # waits for the caller to hang up
+        with move_on_after(BODY_PAUSE_S):
+            message = await self._receive()
             self._got += len(message.get("body", b""))
+            self._whole = not message.get("more_body", False)
             if self._got > self._limit:
-                raise _TooLarge
-        return message
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large())
+            return message
+        raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, "The body did not come to its end in time.")
+
+    def _too_large(self) -> str:
+        return f"The body of this request may have {self._limit:,} bytes."
 
     async def _stamped(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -100,14 +110,12 @@ class _Request:
 
     async def _refuse(self) -> None:
         """Answer and hang up: what is still on its way is not read."""
-        if self._status:
-            return  # an answer has begun; the server closes the connection
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         problem = {
             "type": "urn:deepsweep:problem:request_too_large",
             "title": status.phrase,
             "status": status,
-            "detail": f"The body of this request may have {self._limit:,} bytes.",
+            "detail": self._too_large(),
             "code": "request_too_large",
             "request_id": self.id,
             "errors": None,

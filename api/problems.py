@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from core import errors
 
@@ -53,8 +54,16 @@ _CODES = {
     HTTPStatus.BAD_REQUEST: "bad_request",
     HTTPStatus.NOT_FOUND: "no_such_route",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
-    HTTPStatus.NOT_ACCEPTABLE: "not_acceptable",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_content",
+    HTTPStatus.REQUEST_TIMEOUT: "request_timeout",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: errors.RequestTooLarge.code,
+}
+
+
+#: Better ones than the framework's.
+_SENTENCES = {
+    HTTPStatus.NOT_FOUND: "There is nothing at this path.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take that method.",
+    HTTPStatus.BAD_REQUEST: "The request cannot be read.",
 }
 
 
@@ -127,6 +136,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(errors.DeepsweepError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_hang_up)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -184,15 +194,15 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
     """What the framework refuses: unknown paths, other methods, bodies it cannot parse."""
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
-    sentences = {
-        HTTPStatus.NOT_FOUND: "There is nothing at this path.",
-        HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take that method.",
-        HTTPStatus.BAD_REQUEST: "The request cannot be read.",
-    }
-    detail = sentences.get(status, f"{status.phrase}.")
+    detail = _SENTENCES.get(status) or str(error.detail)
     return response(
         request, status, _CODES.get(status, "refused"), detail, headers=error.headers or {}
     )
+
+
+async def _on_hang_up(request: Request, _: Exception) -> JSONResponse:
+    """Nobody hears it; it is what the log shows for the request."""
+    return response(request, HTTPStatus.BAD_REQUEST, "hung_up", "The caller has hung up.")
 
 
 async def _on_bug(request: Request, error: Exception) -> JSONResponse:

@@ -6,14 +6,17 @@ import uuid
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Response
+from fastapi.responses import StreamingResponse
 
-from api import scanning, views
+from api import events, exports, scanning, views
+from api.exports import Format
 from api.problems import documented
 from api.schemas import NewScan, Requeued, Scan, ScanList, ScanProgress
 from api.security import Reader, Scanner
 from api.services import Given
-from core.vocabulary import ScanState
+from core.vocabulary import ScanState, Verdict
 from db import scans
+from db.documents import Filter
 
 router = APIRouter(
     prefix="/v1/scans", tags=["scans"], responses=documented(400, 401, 403, 404, 422, 429, 503)
@@ -95,3 +98,54 @@ def retry_failed(
     background.add_task(services.hints.scan, scan.priority)
     progress = views.scan_progress(scan, services.board.tally(scan), services.uploads)
     return Requeued(queued=queued, scan=progress)
+
+
+@router.get(
+    "/{scan_id}/export.{written}",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The items that have ended, in the order in which they were listed.",
+            "content": {kind: {} for kind in exports.MEDIA_TYPES.values()},
+        }
+    },
+)
+def export_scan(
+    scan_id: uuid.UUID,
+    written: Format,
+    caller: Reader,
+    services: Given,
+    verdict: Annotated[Verdict | None, Query(description="Only items judged so.")] = None,
+    min_score: Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)] = None,
+) -> StreamingResponse:
+    """A scan's results as a file: `jsonl` with frames and faces, `csv` or `parquet` with one row
+    an item. Streamed; a connection that breaks off is a file that is not whole. Scope: `read`."""
+    scan = scanning.get(services, caller, scan_id)
+    wanted = Filter(verdict=verdict, min_score=min_score)
+    return StreamingResponse(
+        exports.stream(services, scan.id, written, wanted),
+        media_type=exports.MEDIA_TYPES[written],
+        headers={"Content-Disposition": f'attachment; filename="scan-{scan.id}.{written}"'},
+    )
+
+
+@router.get(
+    "/{scan_id}/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Server-sent events: `progress` with the scan as GET gives it, at once "
+            "and whenever it has moved, and `end` with its last state.",
+            "content": {"text/event-stream": {}},
+        }
+    },
+)
+def watch_scan(scan_id: uuid.UUID, caller: Reader, services: Given) -> StreamingResponse:
+    """A scan's progress as it happens. Scope: `read`."""
+    scan = scanning.get(services, caller, scan_id)
+    services.streams.check()
+    return StreamingResponse(
+        events.stream(services, caller, scan.id),
+        media_type="text/event-stream",
+        headers={"X-Accel-Buffering": "no"},
+    )

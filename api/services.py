@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from api.board import Board
-from api.limits import Buckets, Guesses
+from api.limits import Buckets, Guesses, Streams
 from api.uploads import UploadStore
 from core.objects import Storage
 from core.settings import Settings
@@ -47,6 +47,8 @@ class Services:
     rates: Buckets = field(default_factory=Buckets)
     #: By address: how often keys may be guessed.
     guesses: Guesses = field(default_factory=Guesses)
+    #: How many listen to the progress of scans.
+    streams: Streams = field(default_factory=Streams)
 
 
 async def of_request(request: Request) -> Services:

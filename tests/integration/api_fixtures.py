@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ from api import app as api_app
 from core.errors import QueueUnavailable
 from core.settings import Settings
 from core.vocabulary import Priority, Scope
-from db import keys
+from db import keys, scans, verdicts
 from db.session import Database
-from tests.integration.db_rows import a_model
+from tests.integration.db_rows import a_model, a_result, an_object, claim_all
 
 #: What keys of the tests may have scanned.
 ALLOWED = "s3://allowed/"
@@ -128,3 +129,32 @@ def scanned(client: httpx.Client) -> ScanMaker:
         return answer.json()
 
     return ask
+
+
+# --- what workers do meanwhile ------------------------------------------------------------------
+
+
+def listed(database: Database, scan_id: str, *names: str) -> None:
+    """The scan's sources, as a worker has listed them."""
+    with database.transaction() as session:
+        objects = [an_object(f"{ALLOWED}{name}") for name in names]
+        scans.add_items(session, uuid.UUID(scan_id), objects)
+        scans.finish_listing(session, uuid.UUID(scan_id))
+
+
+def judged(database: Database, scan_id: str, *results: verdicts.NewResult | None) -> list[int]:
+    """Items with these results, in their order, None for a failure; all others like the first.
+
+    Gives their ids.
+    """
+    with database.transaction() as session:
+        claims = claim_all(session, uuid.UUID(scan_id), limit=10_000)
+        for claim, result in zip_longest(claims, results, fillvalue=a_result()):
+            if result is None:
+                verdicts.record_failure(
+                    session, claim, code="truncated", message="It ends early.", transient=False
+                )
+            else:
+                verdicts.record_result(session, claim, result)
+        scans.finish_if_done(session, uuid.UUID(scan_id))
+    return [claim.item_id for claim in claims]

@@ -9,8 +9,8 @@ import pytest
 
 from core.vocabulary import ItemStatus, Priority, Scope
 from db import models, scans, verdicts
-from tests.integration.api_fixtures import ALLOWED
-from tests.integration.db_rows import a_model, a_result, an_object, claim_all
+from tests.integration.api_fixtures import ALLOWED, judged, listed
+from tests.integration.db_rows import a_model, a_result, claim_all
 
 JSON = {"Content-Type": "application/json"}
 REQUEST = {
@@ -24,26 +24,6 @@ REQUEST = {
     "callback_url": "https://desk.example.com/hook?token=1",
     "metadata": {"desk": "politics", "n": [1, 2.5, None, True]},
 }
-
-
-def listed(database, scan_id, *names):
-    """The scan's sources, as a worker has listed them."""
-    with database.transaction() as session:
-        scans.add_items(session, uuid.UUID(scan_id), [an_object(f"{ALLOWED}{n}") for n in names])
-        scans.finish_listing(session, uuid.UUID(scan_id))
-
-
-def judged(database, scan_id, *, fail=0):
-    """All its items have their results, the first few a failure."""
-    with database.transaction() as session:
-        for number, claim in enumerate(claim_all(session, uuid.UUID(scan_id))):
-            if number < fail:
-                verdicts.record_failure(
-                    session, claim, code="truncated", message="It ends early.", transient=False
-                )
-            else:
-                verdicts.record_result(session, claim, a_result())
-        scans.finish_if_done(session, uuid.UUID(scan_id))
 
 
 def test_a_scan_is_accepted_at_once_and_repeats_what_was_asked(client, hints):
@@ -238,7 +218,7 @@ def test_a_finished_scan_cannot_be_cancelled(client, scanned, database):
 def test_failed_items_get_another_try(client, scanned, database, hints):
     scan_id = scanned(priority="interactive")["id"]
     listed(database, scan_id, "a.jpg", "b.jpg")
-    judged(database, scan_id, fail=1)
+    judged(database, scan_id, None)
     answer = client.post(f"/v1/scans/{scan_id}/retry-failed")
     assert (answer.status_code, answer.json()["queued"]) == (202, 1)
     assert answer.json()["scan"]["state"] == "running"
