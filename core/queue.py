@@ -49,7 +49,7 @@ class Queues(enum.StrEnum):
 
 #: List some pages of a scan's sources. Argument: the scan's id as text.
 EXPAND = "deepsweep.expand"
-#: Items wait: look for some. No argument; the queue says how urgent it is.
+#: Items wait: look for some. Argument: their priority.
 SCAN = "deepsweep.scan"
 #: Deliver the callbacks that are due. No argument.
 DELIVER = "deepsweep.deliver"
@@ -57,8 +57,6 @@ DELIVER = "deepsweep.deliver"
 RECONCILE = "deepsweep.reconcile"
 #: Take up a training run. Argument: the run's id.
 TRAIN = "deepsweep.train"
-#: A worker's message to itself, which arrives as long as the worker consumes. No argument.
-PING = "deepsweep.ping"
 
 _QUEUE_OF = {
     EXPAND: Queues.EXPAND,
@@ -66,6 +64,12 @@ _QUEUE_OF = {
     SCAN: Queues.SCAN_BULK,
     TRAIN: Queues.TRAIN,
     DELIVER: Queues.CALLBACKS,
+}
+
+#: Where word of waiting items goes.
+SCAN_QUEUES = {
+    Priority.INTERACTIVE: Queues.SCAN_INTERACTIVE,
+    Priority.BULK: Queues.SCAN_BULK,
 }
 
 #: How often beat asks for a look at what is left lying: what a lost message costs at most.
@@ -160,8 +164,9 @@ def hint(app: Celery, name: str, *args: Any, priority: Priority = Priority.BULK)
     and for a while after a failure not at all.
     """
     queue = _QUEUE_OF[name]
-    if name == SCAN and priority is Priority.INTERACTIVE:
-        queue = Queues.SCAN_INTERACTIVE
+    if name == SCAN:
+        args = (str(priority),)
+        queue = SCAN_QUEUES[priority]
     sent: bool = app.sender.try_to_send(name, args, queue)
     return sent
 

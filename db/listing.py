@@ -6,9 +6,10 @@ import hashlib
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Update, delete, func, select, text, update
+from sqlalchemy import ColumnElement, Update, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound
@@ -63,6 +64,37 @@ def add_items(session: Session, scan_id: uuid.UUID, items: Iterable[NewItem]) ->
             update(Scan).where(Scan.id == scan_id).values(items_listed=Scan.items_listed + new)
         )
     return Added(new=new, changed=len(changed), unchanged=len(page) - len(rows))
+
+
+def take_listing(session: Session, scan_id: uuid.UUID, *, lease_s: float) -> bool:
+    """Become the one that lists a scan's sources for so long; False where there is another.
+
+    Two that list at once would do no harm, since pages are fenced, and one of them no good.
+    """
+    taken = session.scalar(
+        _listing(scan_id)
+        .where(_nobody_lists())
+        .values(listing_lease_until=func.now() + timedelta(seconds=lease_s))
+        .returning(Scan.id)
+    )
+    return taken is not None
+
+
+def leave_listing(session: Session, scan_id: uuid.UUID, *, wait_s: float = 0.0) -> None:
+    """Let another one list, at once or after a wait."""
+    session.execute(
+        _listing(scan_id).values(listing_lease_until=func.now() + timedelta(seconds=wait_s))
+    )
+
+
+def unlisted(session: Session, *, limit: int = 1000) -> list[uuid.UUID]:
+    """Scans whose sources wait for somebody to list them, the oldest first."""
+    waiting = select(Scan.id).where(Scan.state == ScanState.EXPANDING, _nobody_lists())
+    return list(session.scalars(waiting.order_by(Scan.created_at).limit(limit)))
+
+
+def _nobody_lists() -> ColumnElement[bool]:
+    return or_(Scan.listing_lease_until.is_(None), Scan.listing_lease_until <= func.now())
 
 
 def advance_listing(

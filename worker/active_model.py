@@ -41,6 +41,12 @@ def load_version(database: Database, settings: Settings, version_id: int) -> Act
     return _load(database, settings, record)
 
 
+def register_shipped(database: Database) -> None:
+    """Make the model that ships with deepsweep known, so that scans can ask for it."""
+    if artifact.DEFAULT_FOLDER.exists():
+        _register(database, artifact.read_card(artifact.DEFAULT_FOLDER), artifact.DEFAULT_FOLDER)
+
+
 def _load(database: Database, settings: Settings, record: models.ModelRecord | None) -> ActiveModel:
     folder = _folder(record)
     module, card = artifact.load(folder)

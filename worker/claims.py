@@ -102,6 +102,8 @@ class Claims:
         #: begun comes to its end.
         self._suspects_at = time.monotonic() + SUSPECTS_EVERY_S
         self._suspects_until: float | None = None
+        #: Since when something has been held without a gap, on the monotonic clock.
+        self.busy_since = time.monotonic()
         self._keeper = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
 
     def __enter__(self) -> Claims:
@@ -265,8 +267,11 @@ class Claims:
     def _hold(self, lease: Callable[[Session], list[Claim]]) -> list[Claim]:
         # Under the lock, so that the keeper never meets a claim that is not in the list yet.
         with self._changed:
-            with self._database.transaction() as session:
+            # Lost with a crash of the database's machine, the items are simply claimed again.
+            with self._database.transaction(wait_for_disk=False) as session:
                 claims = lease(session)
+            if not self._held:
+                self.busy_since = time.monotonic()
             self._held |= {claim.item_id: claim for claim in claims}
             return claims
 

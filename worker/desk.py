@@ -69,6 +69,21 @@ class Watch:
 
 
 @dataclass(kw_only=True)
+class Tally:
+    """What shows that a worker moves."""
+
+    #: Items that got their result here.
+    ended: int = 0
+    #: When the last one did, on the monotonic clock.
+    ended_at: float = field(default_factory=time.monotonic)
+
+    def count(self) -> None:
+        """One more."""
+        self.ended += 1
+        self.ended_at = time.monotonic()
+
+
+@dataclass(kw_only=True)
 class Desk:
     """Where claims become sources and results become rows."""
 
@@ -78,6 +93,7 @@ class Desk:
     claims: Claims
     watch: Watch
     patience: Patience
+    tally: Tally = field(default_factory=Tally)
     #: Called with scans whose items may all have ended; from any thread.
     on_quiet: Callable[[Collection[uuid.UUID]], None] = lambda _: None
 
@@ -89,9 +105,6 @@ class Desk:
     _closed_at: float = field(default=0.0, init=False)
     #: Failures in a row, by the storage they came from.
     _sick: dict[str, int] = field(default_factory=dict, init=False)
-    #: When the last item ended, on the monotonic clock, and how many have.
-    ended_at: float = field(default_factory=time.monotonic, init=False)
-    ended: int = field(default=0, init=False)
 
     def sources(
         self,
@@ -190,7 +203,8 @@ class Desk:
         return lambda session: record_failure(session, claim, result, max_attempts=limit)
 
     def _in_transaction(self, write: Callable[[Session], object]) -> bool:
-        with self.database.transaction() as session:
+        # Lost with a crash of the database's machine, the item is judged again.
+        with self.database.transaction(wait_for_disk=False) as session:
             return write(session) is True
 
     def _sickness(self, claim: Claim, failure: Failure) -> int:
@@ -206,8 +220,7 @@ class Desk:
 
     def _settle(self, claim: Claim, *, has_result: bool) -> None:
         if has_result:
-            self.ended += 1
-            self.ended_at = time.monotonic()
+            self.tally.count()
         self._touched.add(claim.scan_id)
         self.claims.settle(claim)
 

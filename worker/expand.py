@@ -1,24 +1,203 @@
 """Sources to item rows: listed page by page, each page and the place behind it in one transaction.
 
-A listing that is interrupted goes on behind its last page. What cannot be listed becomes a failed
-item, so that it is counted and seen; the other sources are listed all the same.
+A listing that is interrupted goes on behind its last page; memory holds one page, however many
+there are. What cannot be listed becomes a failed item, so that it is counted and seen; the other
+sources are listed all the same.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from core.errors import DeepsweepError
-from core.objects import Listing, Storage
-from core.vocabulary import ScanState
+from core.errors import DeepsweepError, ObjectChanged, StorageTimeout, StorageUnavailable
+from core.objects import Listing, ObjectRef, Storage
+from core.vocabulary import Priority, ScanState
 from db import listing, scans
 from db.session import Database
 from worker.request import ScanObserver
 
+_log = logging.getLogger(__name__)
+
 _OVER = (ScanState.FINISHED, ScanState.CANCELLED)
+#: Pages that one task lists; then it makes room for others and asks to go on.
+PAGES_PER_STEP = 20
+#: One that lists and says nothing for this long is taken for dead.
+LISTING_LEASE_S = 180.0
+#: A source that fails for want of its storage is tried again so often before it counts as failed:
+#: with these waits for about an hour.
+SOURCE_TRIES = 10
+_FIRST_WAIT_S = 5.0
+_LONGEST_WAIT_S = 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a listing goes on."""
+
+    #: Index of the source.
+    source: int = 0
+    #: Cursor of its last page; None at its start.
+    after: str | None = None
+    #: How often this very page could not be had.
+    failures: int = 0
+
+    @classmethod
+    def of(cls, scan: scans.ScanRecord) -> Place:
+        """Where the listing of this scan stands."""
+        return cls(**(scan.listing_cursor or {}))
+
+
+class _Overtaken(Exception):
+    """Another one has listed this page, or the scan was cancelled: the page is rolled back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What came of one step of a listing."""
+
+    #: Whether there is more to list, at once.
+    more: bool
+    #: How many items the scan has by now.
+    listed: int
+    #: Of the scan.
+    priority: Priority
+
+
+def step(database: Database, storage: Storage, scan_id: uuid.UUID) -> Step | None:
+    """List some pages of a scan's sources; None where there is nothing to do for this caller.
+
+    A storage that fails is left alone for a while: the listing goes on when `reconcile` asks.
+    """
+    with database.transaction() as session:
+        if not listing.take_listing(session, scan_id, lease_s=LISTING_LEASE_S):
+            return None
+        scan = scans.get(session, scan_id)
+    wait_s = 0.0
+    pages = 0
+    try:
+        for _ in list_pages(database, storage, scan, tries=SOURCE_TRIES):
+            pages += 1
+            if pages == PAGES_PER_STEP:
+                break
+    except (StorageUnavailable, StorageTimeout, ObjectChanged) as error:
+        wait_s = _note_failure(database, scan_id, error)
+    with database.transaction() as session:
+        listing.leave_listing(session, scan_id, wait_s=wait_s)
+        now = scans.get(session, scan_id)
+    more = now.state is ScanState.EXPANDING and not wait_s
+    return Step(more=more, listed=now.items_listed, priority=now.priority)
+
+
+def list_pages(
+    database: Database, storage: Storage, scan: scans.ScanRecord, *, tries: int = 1
+) -> Iterator[int]:
+    """List what of a scan's sources is not listed yet, one page for each element taken.
+
+    Elements are how many items the scan has; when they end, the listing has ended, or another one
+    has taken it over. A source that cannot be listed becomes a failed item: at once, or, where its
+    storage fails, at the last of so many tries; before that the storage's error is raised.
+    """
+    limit = scan.selection.get("max_items")
+    place, number = Place.of(scan), scan.listing_step
+    total = scan.items_listed
+    try:
+        while place.source < len(scan.sources) and (limit is None or total < limit):
+            for page, after in _source_pages(database, storage, scan, place, tries):
+                place = replace(place, after=after, failures=0)
+                total = _write_page(database, scan, _cut(page, limit, total), number, place)
+                number += 1
+                yield total
+                if limit is not None and total >= limit:
+                    break
+            place = Place(source=place.source + 1)
+    except _Overtaken:
+        return
+    with database.transaction() as session:
+        listing.finish_listing(session, scan.id)
+
+
+def _source_pages(
+    database: Database, storage: Storage, scan: scans.ScanRecord, place: Place, tries: int
+) -> Iterator[tuple[Listing, str]]:
+    """Pages of one source from a place on, with the cursor of each."""
+    source = scan.sources[place.source]
+    if place.after is None:
+        with database.transaction() as session:
+            listing.forget_unlisted(session, scan.id, source)
+    try:
+        for page in storage.list(
+            source,
+            include=scan.selection.get("include", ()),
+            exclude=scan.selection.get("exclude", ()),
+            after=place.after,
+        ):
+            yield page, page.cursor
+    except DeepsweepError as error:
+        if error.transient and place.failures + 1 < tries:
+            raise
+        _write_failure(database, scan.id, source, error)
+
+
+def _cut(page: Listing, limit: int | None, total: int) -> Listing:
+    """The page, as far as the scan may have items."""
+    if limit is None or total + len(page.objects) + len(page.errors) <= limit:
+        return page
+    objects = page.objects[: limit - total]
+    errors = page.errors[: limit - total - len(objects)]
+    return replace(page, objects=objects, errors=errors)
+
+
+def _write_page(
+    database: Database, scan: scans.ScanRecord, page: Listing, number: int, place: Place
+) -> int:
+    """One page and the place behind it, together; returns how many items the scan has."""
+    with database.transaction() as session:
+        if not listing.advance_listing(session, scan.id, step=number, cursor=vars(place)):
+            raise _Overtaken
+        listing.add_items(session, scan.id, map(_new_item, page.objects))
+        listing.add_unlisted(
+            session,
+            scan.id,
+            [
+                listing.Unlisted(
+                    uri=error.uri, code=error.code, message=error.message, transient=False
+                )
+                for error in page.errors
+            ],
+        )
+        return scans.get(session, scan.id).items_listed
+
+
+def _new_item(ref: ObjectRef) -> listing.NewItem:
+    return listing.NewItem(uri=ref.uri, version=ref.version, etag=ref.etag, size=ref.size)
+
+
+def _write_failure(
+    database: Database, scan_id: uuid.UUID, source: str, error: DeepsweepError
+) -> None:
+    failure = listing.Unlisted(
+        uri=source, code=error.code, message=str(error), transient=error.transient
+    )
+    with database.transaction() as session:
+        listing.add_unlisted(session, scan_id, [failure])
+
+
+def _note_failure(database: Database, scan_id: uuid.UUID, error: DeepsweepError) -> float:
+    """Count a failure of the storage at this place; seconds to wait before the next try."""
+    with database.transaction() as session:
+        scan = scans.get(session, scan_id)
+        place = Place.of(scan)
+        place = replace(place, failures=place.failures + 1)
+        listing.advance_listing(session, scan_id, step=scan.listing_step, cursor=vars(place))
+    _log.warning("source_not_listed", extra={"scan_id": str(scan_id), "code": error.code})
+    return min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (place.failures - 1))
+
+
+# --- beside a scan of one process -----------------------------------------------------------------
 
 
 class ListingThread:
@@ -63,99 +242,17 @@ class ListingThread:
 
     def _run(self) -> None:
         try:
-            expand(self._database, self._storage, self._scan_id, self._observer, self._stop)
+            self._list()
         except BaseException as error:  # noqa: BLE001  a thread's border: raised on leaving
             self._error = error
 
-
-def expand(
-    database: Database,
-    storage: Storage,
-    scan_id: uuid.UUID,
-    observer: ScanObserver,
-    stop: threading.Event,
-) -> None:
-    """List what of a scan's sources is not listed yet. Returns early when `stop` is set."""
-    with database.transaction() as session:
-        scan = scans.get(session, scan_id)
-    cursor: Mapping[str, Any] = scan.listing_cursor or {"source": 0, "after": None}
-    step = scan.listing_step
-    for number in range(cursor["source"], len(scan.sources)):
-        after = cursor["after"] if number == cursor["source"] else None
-        step = _expand_source(database, storage, scan, number, after, step, observer, stop)
-        if stop.is_set():
-            return
-    with database.transaction() as session:
-        listing.finish_listing(session, scan_id)
-        total = scans.get(session, scan_id).items_listed
-    observer.listed(total, complete=True)
-
-
-def _expand_source(
-    database: Database,
-    storage: Storage,
-    scan: scans.ScanRecord,
-    number: int,
-    after: str | None,
-    step: int,
-    observer: ScanObserver,
-    stop: threading.Event,
-) -> int:
-    """List one source; returns the number of the next step."""
-    source = scan.sources[number]
-    if after is None:
-        with database.transaction() as session:
-            listing.forget_unlisted(session, scan.id, source)
-    try:
-        for page in storage.list(
-            source,
-            include=scan.selection.get("include", ()),
-            exclude=scan.selection.get("exclude", ()),
-            after=after,
-        ):
-            total = _write_page(database, scan.id, page, step, number)
-            step += 1
-            observer.listed(total, complete=False)
-            if stop.is_set():
-                return step
-    except DeepsweepError as error:
-        _write_failure(database, scan.id, source, error)
-    return step
-
-
-def _write_page(
-    database: Database, scan_id: uuid.UUID, page: Listing, step: int, number: int
-) -> int:
-    """One page and the place behind it, together; returns how many items the scan has."""
-    with database.transaction() as session:
-        listing.add_items(
-            session,
-            scan_id,
-            (
-                listing.NewItem(uri=ref.uri, version=ref.version, etag=ref.etag, size=ref.size)
-                for ref in page.objects
-            ),
-        )
-        listing.add_unlisted(
-            session,
-            scan_id,
-            [
-                listing.Unlisted(
-                    uri=error.uri, code=error.code, message=error.message, transient=False
-                )
-                for error in page.errors
-            ],
-        )
-        place = {"source": number, "after": page.cursor}
-        listing.advance_listing(session, scan_id, step=step, cursor=place)
-        return scans.get(session, scan_id).items_listed
-
-
-def _write_failure(
-    database: Database, scan_id: uuid.UUID, source: str, error: DeepsweepError
-) -> None:
-    failure = listing.Unlisted(
-        uri=source, code=error.code, message=str(error), transient=error.transient
-    )
-    with database.transaction() as session:
-        listing.add_unlisted(session, scan_id, [failure])
+    def _list(self) -> None:
+        with self._database.transaction() as session:
+            scan = scans.get(session, self._scan_id)
+        for total in list_pages(self._database, self._storage, scan):
+            self._observer.listed(total, complete=False)
+            if self._stop.is_set():
+                return
+        with self._database.transaction() as session:
+            total = scans.get(session, self._scan_id).items_listed
+        self._observer.listed(total, complete=True)

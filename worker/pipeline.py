@@ -10,6 +10,7 @@ import contextlib
 import logging
 import math
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from db.session import Database
 from detector.decode import Event, decode_ahead
 from detector.isolation import DecodePool, IsolationLimits
 from worker.claims import POLL_S, Claims
-from worker.desk import Desk, Watch
+from worker.desk import Desk, Tally, Watch
 from worker.engines import Engines
 from worker.patience import Patience
 
@@ -49,6 +50,7 @@ class Pipeline:
     on_quiet: Callable[[Collection[uuid.UUID]], None] = lambda _: None
 
     engines: Engines = field(init=False)
+    tally: Tally = field(default_factory=Tally, init=False)
     _patience: Patience = field(init=False)
     _desk: Desk | None = field(default=None, init=False)
 
@@ -90,10 +92,17 @@ class Pipeline:
         """What is held; None before the first run."""
         return self._desk.claims if self._desk else None
 
-    @property
-    def desk(self) -> Desk | None:
-        """Where results are written; None before the first run."""
-        return self._desk
+    def wake(self, *, urgent: bool = False) -> None:
+        """Work may have come; `urgent` goes before what waits. From any thread."""
+        if self._desk is not None:
+            self._desk.claims.wake(urgent=urgent)
+
+    def idle_or_moving_since(self) -> float:
+        """When this last had nothing in hand or ended an item, on the monotonic clock."""
+        claims = self.claims
+        if claims is None or not claims.held:
+            return time.monotonic()
+        return max(self.tally.ended_at, claims.busy_since)
 
     def _judge(self, desk: Desk, events: Iterator[Event | None]) -> None:
         for event in events:
@@ -135,5 +144,6 @@ class Pipeline:
             claims=claims,
             watch=self.watch,
             patience=self._patience,
+            tally=self.tally,
             on_quiet=self.on_quiet,
         )

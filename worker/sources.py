@@ -124,7 +124,7 @@ class ItemSource:
         return shared
 
     def _take_over(self, sha256: bytes, started: float) -> bool:
-        with self.database.transaction() as session:
+        with self.database.transaction(wait_for_disk=False) as session:
             verdict_id = verdicts.find_shared(
                 session,
                 sha256=sha256,

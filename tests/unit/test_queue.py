@@ -54,8 +54,8 @@ def test_every_task_has_its_queue(app: Any, post: Post) -> None:
     assert queue.hint(app, queue.TRAIN, 7)
     assert post.sent == [
         ("deepsweep.expand", ("a scan",), "expand"),
-        ("deepsweep.scan", (), "scan-bulk"),
-        ("deepsweep.scan", (), "scan-interactive"),
+        ("deepsweep.scan", ("bulk",), "scan-bulk"),
+        ("deepsweep.scan", ("interactive",), "scan-interactive"),
         ("deepsweep.reconcile", (), "expand"),
         ("deepsweep.deliver", (), "callbacks"),
         ("deepsweep.train", (7,), "train"),

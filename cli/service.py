@@ -1,0 +1,143 @@
+"""`deepsweep up`, `worker`, `api`, `beat`: the service, as a whole or in its parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from worker.service import Role
+
+_QUEUES = ("expand", "scan-interactive", "scan-bulk", "callbacks")
+
+
+@click.command()
+@click.option(
+    "--queues",
+    metavar="NAME[,NAME]",
+    help=f"What this worker does: some of {', '.join(_QUEUES)}. By default all of it.",
+)
+@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@click.pass_context
+def worker(ctx: click.Context, queues: str | None, device: str | None) -> None:
+    """Scan what is queued, until SIGTERM or Ctrl-C; run one for each device.
+
+    A worker that is stopped finishes what it has in hand, or hands it back. DEEPSWEEP_WORKER_PORT
+    makes it tell its health at /livez and its figures at /metrics.
+
+    \b
+    Examples:
+      deepsweep worker --device cuda:1
+      deepsweep worker --queues scan-interactive     (kept free for people who wait)
+      deepsweep worker --queues expand,callbacks     (no device needed)
+    """
+    from cli.environment import read_settings
+
+    settings = read_settings(device)
+    _log()
+    with servers(settings):
+        from worker import service
+
+        ctx.exit(service.main(settings, _role(queues)))
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Where to listen; by default this machine only.")
+@click.option("--port", type=click.IntRange(0, 65_535), help="By default 8000.")
+def api(host: str | None, port: int | None) -> None:
+    """Serve the HTTP API and its pages, until SIGTERM or Ctrl-C.
+
+    \b
+    Example:
+      deepsweep api --host 0.0.0.0 --port 8080
+    """
+    settings = _listening(host, port)
+    _log()
+    with servers(settings):
+        from api import app, server
+
+        server.serve(app.create(settings), settings)
+
+
+@click.command()
+def beat() -> None:
+    """Ask every few seconds for a look at what is left lying, until SIGTERM or Ctrl-C.
+
+    One is enough; a second one does no harm.
+    """
+    from cli.environment import read_settings
+
+    settings = read_settings()
+    _log()
+    with servers(settings):
+        from worker import beat as beating
+
+        beating.main(settings)
+
+
+@click.command()
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option("--host", metavar="ADDRESS", help="Where the API listens.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="By default 8000.")
+@click.pass_context
+def up(ctx: click.Context, workers: int, host: str | None, port: int | None) -> None:
+    """Run the whole service on this machine, without Docker, until Ctrl-C.
+
+    PostgreSQL and Redis come from packages and keep their data under DEEPSWEEP_DATA_DIR, unless
+    DEEPSWEEP_DATABASE_URL and DEEPSWEEP_REDIS_URL name servers of yours.
+
+    \b
+    Example:
+      deepsweep up --port 8080
+    """
+    from cli import stack
+
+    settings = _listening(host, port)
+    with servers(settings):
+        ctx.exit(stack.run(settings, workers=workers))
+
+
+@contextmanager
+def servers(settings: Settings) -> Iterator[None]:
+    """The embedded Redis for as long as the block lasts, where the settings name no server.
+
+    The embedded PostgreSQL is started by whoever connects to it.
+    """
+    with ExitStack() as stack:
+        if settings.redis_url is None:
+            from db import embedded_redis
+
+            stack.callback(embedded_redis.use(settings.data_dir).close)
+        yield
+
+
+def _listening(host: str | None, port: int | None) -> Settings:
+    from cli.environment import read_settings
+
+    given = {"api_host": host, "api_port": port}
+    wanted = {name: value for name, value in given.items() if value is not None}
+    return read_settings().model_copy(update=wanted)
+
+
+def _role(queues: str | None) -> Role:
+    from core.errors import UsageError
+    from core.queue import Queues
+    from worker.service import Role
+
+    if queues is None:
+        return Role()
+    names = tuple(name.strip() for name in queues.split(","))
+    if not names or not set(names) <= set(_QUEUES):
+        raise UsageError(f"--queues takes some of {', '.join(_QUEUES)}, got {queues!r}.")
+    return Role(queues=tuple(Queues(name) for name in names))
+
+
+def _log() -> None:
+    from core import logs
+
+    logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL", "INFO"))

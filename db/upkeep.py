@@ -1,0 +1,87 @@
+"""What `reconcile` looks through: what is left lying after a death, a lost message, a restart."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Select, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from core.vocabulary import ItemStatus, Priority, ScanState
+from db.session import Database
+from db.tables import Item, JobPeriod, Scan
+
+#: Key of the advisory lock that lets one process at a time tidy up.
+_LOCK = 0x74696479  # "tidy"
+#: An item in hand is handed back within hours of its scan's end, never after so long.
+CANCELLED_LOOK_BACK = timedelta(days=7)
+_OPEN = (ItemStatus.QUEUED, ItemStatus.LEASED)
+
+
+@contextlib.contextmanager
+def alone(database: Database) -> Iterator[bool]:
+    """Whether nobody else tidies up, for as long as the block lasts: True for one at a time."""
+    with database.engine.connect() as connection:
+        statement = text("SELECT pg_try_advisory_lock(:key)")
+        got = bool(connection.execute(statement, {"key": _LOCK}).scalar())
+        connection.commit()
+        try:
+            yield got
+        finally:
+            # Closed for good: with the connection goes its lock.
+            connection.invalidate()
+
+
+def ended_scans(session: Session, *, limit: int = 1000) -> list[uuid.UUID]:
+    """Scans that are listed, have no open item, and were not closed."""
+    open_item = select(Item.id).where(Item.scan_id == Scan.id, Item.status.in_(_OPEN)).exists()
+    ended = select(Scan.id).where(Scan.state == ScanState.RUNNING, ~open_item)
+    return list(session.scalars(ended.order_by(Scan.created_at).limit(limit)))
+
+
+def cancelled_with_items(session: Session, *, limit: int = 1000) -> list[uuid.UUID]:
+    """Lately cancelled scans of which items are still queued, or were handed back since."""
+    queued = (
+        select(Item.id).where(Item.scan_id == Scan.id, Item.status == ItemStatus.QUEUED).exists()
+    )
+    lately = Scan.cancelled_at > func.now() - CANCELLED_LOOK_BACK
+    stopped = select(Scan.id).where(Scan.state == ScanState.CANCELLED, lately, queued)
+    return list(session.scalars(stopped.limit(limit)))
+
+
+def waiting_priorities(session: Session) -> list[Priority]:
+    """In which queues there is an item that could be claimed now."""
+
+    def due(priority: Priority) -> Select[int]:
+        return (
+            select(Item.id)
+            .join(Scan, Scan.id == Item.scan_id)
+            .where(
+                Item.status == ItemStatus.QUEUED,
+                Item.priority == priority,
+                Item.not_before <= func.now(),
+                Scan.state.in_([ScanState.EXPANDING, ScanState.RUNNING]),
+            )
+            .order_by(Item.not_before, Item.id)
+            .limit(1)
+        )
+
+    return [each for each in Priority if session.scalar(due(each)) is not None]
+
+
+def begin_period(session: Session, job: str, length: timedelta) -> bool:
+    """Whether this call is the first of its period for a job: a job runs once for each period.
+
+    To be called in the transaction of the work: where that fails, the period is still to be done.
+    """
+    length_s = length.total_seconds()
+    start = datetime.fromtimestamp(time.time() // length_s * length_s, UTC)
+    # Both times are that of the transaction, which is the work's own.
+    row = {"job": job, "period": start, "finished_at": func.now()}
+    made = insert(JobPeriod).values(row).on_conflict_do_nothing()
+    return session.scalar(made.returning(JobPeriod.job)) is not None

@@ -1,0 +1,107 @@
+"""The tasks: thin shells around plain functions, which tests call without a queue.
+
+No task judges anything. A scan message wakes the pipeline of the process, which takes its items
+from the database; so a message is handled in a moment, whatever its work costs.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from core import queue
+from core.errors import NotFound, TransientError
+from core.objects import Storage
+from core.settings import Settings
+from core.vocabulary import Priority
+from db.session import Database
+from worker import expand, reconcile
+from worker.callbacks import deliver_due
+
+_log = logging.getLogger(__name__)
+
+#: Callbacks that one task delivers: a receiver may take its time over each of them.
+CALLBACKS_PER_TASK = 10
+
+
+class Waker(Protocol):
+    """A pipeline that can be told that there is work."""
+
+    def wake(self, *, urgent: bool = False) -> None:
+        """Work may have come; `urgent` goes before what waits."""
+
+
+@dataclass(kw_only=True)
+class Context:
+    """What tasks work with: made once by the process that runs them."""
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    #: Sends a message, as `core.queue.hint` does for an application.
+    hint: Callable[..., bool]
+    #: The pipeline beside the tasks; None in a process that does not scan.
+    pipeline: Waker | None = None
+    #: Messages handled so far: what shows that the process consumes.
+    handled: int = 0
+
+
+def register(app: Any, context: Context) -> None:
+    """Make the tasks known to a Celery application."""
+    works: dict[str, Callable[..., None]] = {
+        queue.EXPAND: expand_step,
+        queue.SCAN: wake_up,
+        queue.DELIVER: deliver,
+        queue.RECONCILE: tidy_up,
+    }
+    for name, work in works.items():
+        app.task(name=name)(_shell(context, name, work))
+
+
+def _shell(context: Context, name: str, work: Callable[..., None]) -> Callable[..., None]:
+    def task(*args: str) -> None:
+        context.handled += 1
+        try:
+            work(context, *args)
+        except TransientError as error:
+            # Not tried again from here: `reconcile` asks again, for as long as there is work.
+            _log.warning("task_put_off", extra={"task": name, "code": error.code})
+
+    return task
+
+
+def wake_up(context: Context, priority: str) -> None:
+    """Items wait."""
+    if context.pipeline is not None:
+        context.pipeline.wake(urgent=priority == Priority.INTERACTIVE)
+
+
+def expand_step(context: Context, scan_id: str) -> None:
+    """List some pages of a scan's sources, and ask to go on where there are more."""
+    try:
+        step = expand.step(context.database, context.storage, uuid.UUID(scan_id))
+    except NotFound:
+        return  # deleted since
+    if step is None:
+        return
+    if step.listed:
+        context.hint(queue.SCAN, priority=step.priority)
+    if step.more:
+        context.hint(queue.EXPAND, scan_id)
+    elif reconcile.close_if_done(context.database, uuid.UUID(scan_id)):
+        context.hint(queue.DELIVER)
+
+
+def deliver(context: Context) -> None:
+    """Deliver some of the callbacks that are due."""
+    taken = deliver_due(context.database, context.settings, limit=CALLBACKS_PER_TASK)
+    if taken == CALLBACKS_PER_TASK:
+        context.hint(queue.DELIVER)
+
+
+def tidy_up(context: Context) -> None:
+    """Find what is left lying."""
+    reconcile.reconcile(context.database, context.settings, context.hint)
