@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import health, items, models, problems, scans, upload_routes
+from api import health, items, metrics, models, problems, scans, upload_routes
 from api.board import Board
 from api.middleware import Edge
 from api.queue import CeleryHints
@@ -49,13 +49,15 @@ def create(
         uploads=UploadStore(settings),
         board=Board(opened),
     )
+    app.state.metrics = figures = metrics.Metrics(opened)
     problems.install(app)
-    for room in (scans, items, upload_routes, models, health):
+    for room in (scans, items, upload_routes, models, health, metrics):
         app.include_router(room.router)
     app.add_middleware(
         Edge,
         max_body_bytes=settings.max_body_bytes,
         max_upload_bytes=settings.max_upload_bytes,
+        observe=figures.observe,
     )
     return app
 

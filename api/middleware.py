@@ -7,6 +7,7 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from http import HTTPStatus
 
 from anyio import move_on_after
@@ -33,11 +34,18 @@ _SAFE_HEADERS = {
 }
 
 
+#: Told of every request: method, route, status, seconds.
+Observe = Callable[[str, str, int, float], None]
+
+
 class Edge:
     """Wraps the application. Bodies are counted as they come, whatever their headers say."""
 
-    def __init__(self, app: ASGIApp, *, max_body_bytes: int, max_upload_bytes: int) -> None:
+    def __init__(
+        self, app: ASGIApp, *, max_body_bytes: int, max_upload_bytes: int, observe: Observe
+    ) -> None:
         self._app = app
+        self._observe = observe
         self._max_body_bytes = max_body_bytes
         self._max_upload_bytes = max_upload_bytes
 
@@ -46,7 +54,13 @@ class Edge:
             await self._app(scope, receive, send)
             return
         request = _Request(scope, receive, send, self._limit(scope["path"]))
-        await request.run(self._app)
+        started = time.perf_counter()
+        try:
+            await request.run(self._app)
+        finally:
+            seconds = time.perf_counter() - started
+            request.write_log(seconds)
+            self._observe(scope["method"], request.route, request.status, seconds)
 
     def _limit(self, path: str) -> int:
         return self._max_upload_bytes if path == UPLOADS else self._max_body_bytes
@@ -60,7 +74,7 @@ class _Request:
         self._limit = limit
         self._got = 0
         self._whole = False
-        self._status = 0
+        self.status = 0
         self._sent_bytes = 0
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
@@ -69,14 +83,16 @@ class _Request:
         scope["deepsweep.request_id"] = self.id
 
     async def run(self, app: ASGIApp) -> None:
-        started = time.perf_counter()
-        try:
-            if self._announced.isdigit() and int(self._announced[:18]) > self._limit:
-                await self._refuse()
-                return
+        """Answer the request."""
+        if self._announced.isdigit() and int(self._announced[:18]) > self._limit:
+            await self._refuse()
+        else:
             await app(self._scope, self._counted, self._stamped)
-        finally:
-            self._write_log(time.perf_counter() - started)
+
+    @property
+    def route(self) -> str:
+        """The pattern of the path, once it is known; one word for all that is unknown."""
+        return str(getattr(self._scope.get("route"), "path", "none"))
 
     async def _counted(self) -> Message:
         """The next piece of the body, which has to come soon and to stay within the limit.
@@ -99,7 +115,7 @@ class _Request:
 
     async def _stamped(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["X-Request-Id"] = self.id
             for name, value in _SAFE_HEADERS.items():
@@ -130,16 +146,15 @@ class _Request:
         await self._stamped(start)
         await self._stamped({"type": "http.response.body", "body": body})
 
-    def _write_log(self, took_s: float) -> None:
+    def write_log(self, took_s: float) -> None:
         """Paths by their pattern, and never their query: ids are fields, secrets are nowhere."""
-        route = self._scope.get("route")
         _log.info(
             "request",
             extra={
                 "request_id": self.id,
                 "method": self._scope["method"],
-                "route": getattr(route, "path", None),
-                "status": self._status,
+                "route": self.route,
+                "status": self.status,
                 "ms": round(took_s * 1e3, 1),
                 "bytes_in": self._got,
                 "bytes_out": self._sent_bytes,
