@@ -44,6 +44,11 @@ _data = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Where face crops are kept between runs.  [default: the user's cache folder]",
 )
+@click.option(
+    "--start",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="best.safetensors of an earlier run, to start from instead of the recipe's weights.",
+)
 @click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
@@ -55,6 +60,7 @@ def train(
     data: Path,
     out: Path,
     cache: Path | None,
+    start: Path | None,
     steps: int | None,
     workers: int,
     threads: int,
@@ -84,6 +90,7 @@ def train(
             data,
             out,
             cache,
+            start=start,
             steps=steps,
             workers=workers,
             threads=threads,

@@ -23,12 +23,15 @@ from training import shape
 from training.crops import Example, load_crop
 from training.degrade import degrade
 from training.recipe import Recipe
-from training.synthesis import Portrait, make_fake
+from training.synthesis import Portrait, handled, make_fake
 
 #: A fake made by `training.resynthesis`, read from the cache instead of made on the spot.
 REDRAWN = "redrawn"
 #: Faces that a swap may choose from; the one most alike in pose is taken.
 CANDIDATES = 12
+
+#: Of the reals in a fake's group, this many media are compared with it.
+RELATED = 6
 
 Box = tuple[float, float, float, float]
 
@@ -82,7 +85,8 @@ class Steps(Dataset[Batch]):
         portrait, box = self._portrait(real)
         other, _ = self._portrait(self._pool.alike(real, rng))
         fake = self._fake(real, portrait, other, rng)
-        worn_real, worn_fake = self._alike((portrait.image, fake), box, rng)
+        photo = handled(portrait.image, rng)
+        worn_real, worn_fake = self._alike((photo, fake), box, rng)
         return worn_real, worn_fake
 
     def _fake(
@@ -104,11 +108,24 @@ class Steps(Dataset[Batch]):
 
     def _labelled(self, rng: np.random.Generator) -> list[Pixels]:
         fake = self._pool.fake(rng, self._recipe.batch.kinds)
-        real = self._pool.partner(fake, rng)
+        real = self._partner(fake, rng)
         return [
             self._alike((portrait.image,), box, rng)[0]
             for portrait, box in (self._portrait(fake), self._portrait(real))
         ]
+
+    def _partner(self, fake: Example, rng: np.random.Generator) -> Example:
+        """The photo that a fake was made of, where its group holds it; else one of its source."""
+        related = self._pool.related(fake, rng)
+        if related and rng.random() < 0.7:
+            seen = self._thumbnail(fake)
+            apart = [float(np.abs(self._thumbnail(e) - seen).mean()) for e in related]
+            return related[int(np.argmin(apart))]
+        return self._pool.partner(fake, rng)
+
+    def _thumbnail(self, example: Example) -> npt.NDArray[np.float32]:
+        small = cv2.resize(load_crop(self._cache, example), (24, 24), interpolation=cv2.INTER_AREA)
+        return small.astype(np.float32)
 
     def _portrait(self, example: Example) -> tuple[Portrait, Box]:
         """The example at the side and margin at which fakes are made, and its face's box there."""
@@ -209,6 +226,9 @@ class Pool:
             source: _Sources([e for e in self.reals if e.media.source == source])
             for source in {example.media.source for example in self.reals}
         }
+        self._of_group: dict[str, list[Example]] = defaultdict(list)
+        for example in self.reals:
+            self._of_group[example.media.group].append(example)
         of_kind: dict[str, list[Example]] = defaultdict(list)
         for example in examples:
             if example.fake:
@@ -230,6 +250,17 @@ class Pool:
             raise ValueError(f"no labelled fakes of {', '.join(sorted(kinds))}")
         weights = np.array([kinds[name] for name in names])
         return self._fakes[names[int(rng.choice(len(names), p=weights / weights.sum()))]].draw(rng)
+
+    def related(self, fake: Example, rng: np.random.Generator) -> list[Example]:
+        """A few reals of the fake's group, of the same medium, from about the same moment."""
+        reals = [e for e in self._of_group[fake.media.group] if e.media.medium is fake.media.medium]
+        by_media: dict[str, Example] = {}
+        for index in rng.permutation(len(reals)).tolist():
+            example = reals[index]
+            best = by_media.setdefault(example.media.path, example)
+            if abs(example.frame - fake.frame) < abs(best.frame - fake.frame):
+                by_media[example.media.path] = example
+        return list(by_media.values())[:RELATED]
 
     def partner(self, fake: Example, rng: np.random.Generator) -> Example:
         """A real for a labelled fake: mostly of the same source, where it has any."""

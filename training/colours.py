@@ -14,7 +14,7 @@ def change_slightly(image: Pixels, rng: np.random.Generator) -> Pixels:
 
     Colours move by a random part of what SBI allows, because good fakes match colours well.
     """
-    changed, amount = image, rng.uniform(0.2, 1.0)
+    changed, amount = image, rng.uniform(0.4, 1.0)
     if rng.random() < 0.5:
         changed = _shift(changed, amount, rng)
     if rng.random() < 0.5:

@@ -113,11 +113,23 @@ def import_faces(
     `on_medium` is told of each medium and its number of faces. A medium that cannot be decoded is
     recorded with its error's code and without faces.
     """
+    import_media(read_labels(folder), folder, cache, read, find, on_medium)
+
+
+def import_media(
+    media: Iterable[Medium],
+    folder: Path,
+    cache: Path,
+    read: ReadFrames,
+    find: FindFaces,
+    on_medium: Callable[[Medium, int], None] | None = None,
+) -> None:
+    """As `import_faces`, for some media of the folder."""
     cache.mkdir(parents=True, exist_ok=True)
     _drop_half_line(cache / "faces.jsonl")
     done = {line["media"]["path"] for line in _lines(cache)}
     with (cache / "faces.jsonl").open("a", encoding="utf-8") as out:
-        for medium in read_labels(folder):
+        for medium in media:
             if medium.path in done:
                 continue
             line = _import_medium(medium, folder, cache, read, find)

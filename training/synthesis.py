@@ -55,6 +55,18 @@ def make_fake(
     return METHODS[name](portrait, other, rng), name
 
 
+def handled(photo: Pixels, rng: np.random.Generator) -> Pixels:
+    """Half of the photos are resampled, recoloured or sharpened as a whole, and stay real.
+
+    Making a fake resamples it. If reals never were, slight blur everywhere would give the fake
+    away, and nothing would be learned about one part not fitting the others.
+    """
+    if rng.random() < 0.5:
+        return photo
+    changed = colours.change_slightly(photo, rng) if rng.random() < 0.6 else photo
+    return _warp(changed, _nudge(photo.shape[0], rng))
+
+
 # --- the methods -------------------------------------------------------------------------------
 
 

@@ -46,6 +46,7 @@ def run(
     out: Path,
     cache: Path,
     *,
+    start: Path | None = None,
     steps: int | None = None,
     workers: int = 1,
     threads: int = 1,
@@ -54,11 +55,12 @@ def run(
 ) -> Trained:
     """Train the recipe on `data/train` into `out`; goes on where an earlier call was stopped.
 
-    `cache` keeps face crops between runs. `steps` shortens or lengthens the recipe's schedule.
+    `cache` keeps face crops between runs. `start` names weights of an earlier run to start from
+    instead of the recipe's. `steps` shortens or lengthens the recipe's schedule.
     One thread for the network and one process for the batches use two cores best.
     Raises UsageError, ModelMissing.
     """
-    plan = _with_steps(recipe.load(recipe_name), steps)
+    plan = _with_start(_with_steps(recipe.load(recipe_name), steps), start)
     machine.set_up(threads)
     examples = import_set(data / "train", cache / "train", on_medium)
     parts = split.split(examples, plan.validation, plan.seed)
@@ -128,6 +130,13 @@ def _with_steps(plan: Recipe, steps: int | None) -> Recipe:
         update={"steps": steps, "warm_up_steps": min(plan.optimiser.warm_up_steps, steps // 10)}
     )
     return plan.model_copy(update={"optimiser": optimiser})
+
+
+def _with_start(plan: Recipe, start: Path | None) -> Recipe:
+    if start is None:
+        return plan
+    network = plan.network.model_copy(update={"pretrained": str(start.resolve())})
+    return plan.model_copy(update={"network": network})
 
 
 def _media(examples: Sequence[Example]) -> list[str]:
