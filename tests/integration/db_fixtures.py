@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -16,6 +17,9 @@ from db import embedded, migrations
 from db.session import Database, make_engine
 from db.tables import Base
 
+#: A server with the rows of the tests takes about 70 MB, and a handful live at the same time.
+_ROOM_BYTES = 2 << 30
+
 
 @pytest.fixture(scope="session")
 def short_folder() -> Iterator[Callable[[], Path]]:
@@ -24,12 +28,20 @@ def short_folder() -> Iterator[Callable[[], Path]]:
     made: list[Path] = []
 
     def make() -> Path:
-        made.append(Path(tempfile.mkdtemp(prefix="deepsweep-test-")))
+        made.append(Path(tempfile.mkdtemp(prefix="deepsweep-test-", dir=_in_memory())))
         return made[-1]
 
     yield make
     for folder in made:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_memory() -> str | None:
+    """A folder in memory where there is room: on a busy disk, making and removing the thousand
+    files of a server takes longer than the tests."""
+    memory = "/dev/shm"
+    roomy = os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > _ROOM_BYTES
+    return memory if roomy else None
 
 
 @pytest.fixture(scope="session")
