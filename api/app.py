@@ -8,8 +8,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import health, items, metrics, models, problems, scans, upload_routes
+from api import health, items, media, metrics, models, pages, problems, scans, upload_routes
 from api.board import Board
+from api.links import Links
 from api.middleware import Edge
 from api.queue import CeleryHints
 from api.services import Hints, Services
@@ -19,6 +20,7 @@ from core.settings import Settings
 from db import migrations
 from db.session import Database, connect
 
+_ROUTED = (scans, items, media, upload_routes, models, health, metrics, pages)
 #: Connections kept open, and as many again under load: one for each thread that serves requests.
 POOL_SIZE = 20
 
@@ -48,10 +50,11 @@ def create(
         storage=Storage(settings),
         uploads=UploadStore(settings),
         board=Board(opened),
+        links=Links(settings),
     )
     app.state.metrics = figures = metrics.Metrics(opened)
     problems.install(app)
-    for room in (scans, items, upload_routes, models, health, metrics):
+    for room in _ROUTED:
         app.include_router(room.router)
     app.add_middleware(
         Edge,

@@ -110,6 +110,13 @@ class Item(BaseModel):
     timings_ms: Timings | None
 
 
+class MediaLink(BaseModel):
+    """Where the bytes of an item can be had, for a while and without a key."""
+
+    url: str = Field(description="Path of this service.", examples=["/media/7.1790000000.9f1c..."])
+    expires_at: datetime
+
+
 class NewReport(Request):
     """A user says that a verdict is wrong."""
 

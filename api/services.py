@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from api.board import Board
 from api.limits import Buckets, Guesses, Streams
+from api.links import Links
 from api.uploads import UploadStore
 from core.objects import Storage
 from core.settings import Settings
@@ -43,6 +44,7 @@ class Services:
     storage: Storage
     uploads: UploadStore
     board: Board
+    links: Links
     #: By key: how often it may ask.
     rates: Buckets = field(default_factory=Buckets)
     #: By address: how often keys may be guessed.

@@ -99,6 +99,30 @@ def owner(session: Session, item_id: int) -> int | None:
     return row.api_key_id
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Where an item's bytes lie, and what they are."""
+
+    uri: str
+    version: str | None
+    etag: str | None
+    size: int | None
+    #: None until they were read.
+    format: str | None
+
+
+def stored(session: Session, item_id: int) -> Stored:
+    """Where an item's bytes lie. Raises NotFound."""
+    row = session.execute(
+        select(Item.uri, Item.version, Item.etag, Item.size_bytes.label("size"), Media.format)
+        .outerjoin(Media, Media.id == Item.media_id)
+        .where(Item.id == item_id)
+    ).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no item {item_id}.")
+    return Stored(**row._mapping)
+
+
 # --- helpers ------------------------------------------------------------------------------------
 
 
