@@ -160,8 +160,8 @@ def _score_tracks(
 
 
 def _reason(verdict: Verdict, top: TrackScore, tracks: int, thresholds: Thresholds) -> str:
-    where = f"highest of {_count(tracks, 'person', 'people')}: track {top.track}"
-    over = f"over {_count(top.frames, 'frame')}"
+    who = "the only person" if tracks == 1 else f"the most suspicious of {tracks} people"
+    seen = f", track {top.track}, seen in {_count(top.frames, 'frame')}, scores {top.score:.2f}"
     limit = {
         Verdict.FAKE: f"at or above {thresholds.fake_from:.2f}",
         Verdict.REAL: f"below {thresholds.real_below:.2f}",
@@ -170,11 +170,11 @@ def _reason(verdict: Verdict, top: TrackScore, tracks: int, thresholds: Threshol
             "a person should look"
         ),
     }[verdict]
-    return f"{where} {over} scores {top.score:.2f}, {limit}"
+    return f"{who}{seen}, {limit}"
 
 
-def _count(number: int, singular: str, plural: str | None = None) -> str:
-    return f"{number} {singular if number == 1 else plural or singular + 's'}"
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else noun + 's'}"
 
 
 # --- aggregation rules: logits of one track's frames (n,), n >= 1, and a parameter -> a logit ----
