@@ -171,6 +171,12 @@ def hint(app: Celery, name: str, *args: Any, priority: Priority = Priority.BULK)
     return sent
 
 
+def close(app: Celery) -> None:
+    """Close the connections of an application of `make_app`."""
+    app.sender.close()
+    app.close()
+
+
 class _Sender:
     """Connections with short patience, and a memory for failures."""
 
@@ -190,6 +196,12 @@ class _Sender:
             _log.warning("hint_not_sent", extra={"task": name, "why": str(error)})
             return False
         return True
+
+    def close(self) -> None:
+        if self._producers is not None:
+            self._producers.force_close_all()
+            self._producers.connections.force_close_all()
+            self._producers = None
 
     def _send(self, name: str, args: tuple[Any, ...], queue: str) -> None:
         with self._pool().acquire(block=True, timeout=_HINT_TIMEOUT_S) as producer:

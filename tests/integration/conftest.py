@@ -25,6 +25,12 @@ from tests.integration.s3_fixtures import (
     s3_settings,
 )
 from tests.integration.scan_fixtures import model, model_folder, scan_settings
+from tests.integration.service_fixtures import (
+    parts,
+    redis_client,
+    redis_folder,
+    service_settings,
+)
 
 __all__ = [
     "_engine",
@@ -41,10 +47,14 @@ __all__ = [
     "hints",
     "model",
     "model_folder",
+    "parts",
+    "redis_client",
+    "redis_folder",
     "s3_server",
     "s3_settings",
     "scan_settings",
     "scanned",
+    "service_settings",
     "session",
     "short_folder",
     "stranger",

@@ -83,7 +83,7 @@ def test_a_hint_arrives_survives_a_restart_of_redis_and_never_raises(
     wait_until(lambda: answers(client))
     wait_until(lambda: queue.hint(app, queue.EXPAND, "id"))
     assert client.llen("deepsweep:expand") == 1
-    app.close()
+    queue.close(app)
 
 
 def test_a_hint_does_not_wait_for_a_redis_that_hangs(folder: Path, client: redis.Redis) -> None:
@@ -96,4 +96,4 @@ def test_a_hint_does_not_wait_for_a_redis_that_hangs(folder: Path, client: redis
         assert not any(queue.hint(app, queue.SCAN) for _ in range(1000))
     finally:
         os.kill(hanging, signal.SIGCONT)
-    app.close()
+    queue.close(app)
