@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Set up again only when what is asked for has changed, not when a file was touched.
 WANTED := $(shell cat pyproject.toml constraints.txt 2>/dev/null | cksum | tr ' ' '-')
 STAMP := $(VENV)/.installed-$(WANTED)
-EXTRAS := detector,openvino,api,training,embedded,test
+EXTRAS := detector,openvino,api,training,export,embedded,test
 
 # One thread per process on shared cores: OpenMP's spinning threads slow each other down.
 export OMP_NUM_THREADS ?= 1

@@ -24,7 +24,9 @@ COMMANDS = {
         module="cli.demo", attribute="demo", help="Prepare a folder of real and faked material."
     ),
     "models": LazyCommand(
-        module="cli.manage", attribute="models", help="Look at the models that can judge."
+        module="cli.registry",
+        attribute="models",
+        help="List, register, promote, roll back and export the models that can judge.",
     ),
     "architectures": LazyCommand(
         module="cli.manage",

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import ModelCorrupt, ModelMissing
+from core.objects import Storage
+from core.objects.copies import model_files
 from core.settings import Settings
 from db import models
 from db.session import Database
@@ -48,7 +50,7 @@ def register_shipped(database: Database) -> None:
 
 
 def _load(database: Database, settings: Settings, record: models.ModelRecord | None) -> ActiveModel:
-    folder = _folder(record)
+    folder = _folder(record, settings)
     module, card = artifact.load(folder)
     if record and record.sha256.hex() != card.weights_sha256:
         raise ModelCorrupt(
@@ -68,10 +70,15 @@ def _load(database: Database, settings: Settings, record: models.ModelRecord | N
     )
 
 
-def _folder(record: models.ModelRecord | None) -> Path:
-    """Where the bytes lie. The shipped model lies elsewhere on each machine that has it."""
+def _folder(record: models.ModelRecord | None, settings: Settings) -> Path:
+    """Where the bytes lie, fetched where they lie in a bucket.
+
+    The shipped model lies elsewhere on each machine that has it.
+    """
     if record is None:
         return artifact.DEFAULT_FOLDER
+    if record.uri.startswith("s3://"):
+        return model_files(Storage(settings), record.uri, record.sha256, settings.data_dir)
     registered = Path(record.uri)
     shipped = artifact.DEFAULT_FOLDER
     if not registered.exists() and shipped.exists():

@@ -1,0 +1,295 @@
+"""The registry: one champion at every moment, bytes that cannot change, and what scans then use."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from sqlalchemy import func, select
+
+from core.errors import ModelCorrupt, NotInThisState, PickleRefused
+from core.settings import Settings
+from core.vocabulary import ModelState
+from db import models, registry
+from db.session import Database
+from db.tables import AuditEvent, ModelVersion
+from deepsweep import cli
+from detector import architectures, artifact
+from detector.preprocess import FromCrops
+from tests.conftest import REPOSITORY
+from tests.integration import db_rows as rows
+from tests.unit.cards import card
+from training import onnx_export
+from training import registry as bytes_of
+from worker import active_model
+
+#: Promotes two versions in turn for ever; says so after the first.
+PROMOTER = """
+import sys
+from db import registry
+from db.session import Database, make_engine
+database = Database(make_engine(sys.argv[1]))
+while True:
+    for name in ("sweep@1", "sweep@2"):
+        with database.transaction() as session:
+            registry.promote(session, name, actor="test")
+        print(name, flush=True)
+"""
+
+
+@pytest.fixture
+def three(database: Database) -> list[str]:
+    """Three registered versions."""
+    with database.transaction() as session:
+        return [models.get(session, rows.a_model(session, n)).reference for n in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def two_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two versions of a small network with other weights."""
+    folders = []
+    for number in (1, 2):
+        folder = tmp_path_factory.mktemp("version")
+        torch.manual_seed(number)
+        network = architectures.build("spagnola-tuned")
+        small = {"size_px": 64, "crop_margin": 0.2, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+        described = card(name="small", version=number, architecture="spagnola-tuned")
+        described = type(described).model_validate(described.model_dump() | {"input": small})
+        artifact.save(folder, network, described)
+        folders.append(folder)
+    return folders
+
+
+def champions(database: Database) -> list[str]:
+    with database.transaction() as session:
+        listed = models.listed(session)
+    return [record.reference for record in listed if record.state is ModelState.CHAMPION]
+
+
+def promote(database: Database, name: str) -> registry.Change:
+    with database.transaction() as session:
+        return registry.promote(session, name, actor="ada", reason="better")
+
+
+def events(database: Database) -> list[tuple[str, str | None, str]]:
+    with database.transaction() as session:
+        found = session.execute(
+            select(AuditEvent.action, AuditEvent.details).order_by(AuditEvent.id)
+        ).all()
+    return [(action, details.get("before"), details.get("after")) for action, details in found]
+
+
+def test_promotion_swaps_champions_and_says_so(database: Database, three: list[str]) -> None:
+    promote(database, three[0])
+    change = promote(database, three[1])
+    assert change.before is not None
+    assert (change.before.reference, change.after.state) == (three[0], ModelState.CHAMPION)
+    assert champions(database) == [three[1]]
+    assert events(database) == [
+        ("model.promoted", None, three[0]),
+        ("model.promoted", three[0], three[1]),
+    ]
+
+
+def test_promoting_the_champion_again_changes_nothing(database: Database, three: list[str]) -> None:
+    first = promote(database, three[0]).after
+    assert promote(database, three[0]).after == first
+    assert len(events(database)) == 1
+
+
+def test_rollbacks_go_back_along_the_promotions(database: Database, three: list[str]) -> None:
+    for name in three:
+        promote(database, name)
+    for expected in (three[1], three[0]):
+        with database.transaction() as session:
+            registry.rollback(session, actor="ada")
+        assert champions(database) == [expected]
+    with pytest.raises(NotInThisState, match="stood before"), database.transaction() as session:
+        registry.rollback(session, actor="ada")
+    assert champions(database) == [three[0]]
+
+
+def test_a_champion_is_not_retired_and_a_retired_version_not_promoted(
+    database: Database, three: list[str]
+) -> None:
+    promote(database, three[0])
+    with pytest.raises(NotInThisState, match="is the champion"), database.transaction() as session:
+        registry.retire(session, three[0], actor="ada")
+    with database.transaction() as session:
+        assert registry.retire(session, three[1], actor="ada").state is ModelState.RETIRED
+    with pytest.raises(NotInThisState, match="is retired"):
+        promote(database, three[1])
+    assert champions(database) == [three[0]]
+
+
+def test_promotions_at_once_leave_one_champion_and_a_chain_of_events(
+    database: Database, three: list[str]
+) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda name: promote(database, name), three * 6))
+    chain = [after for _, _, after in events(database)]
+    assert champions(database) == [chain[-1]]
+    assert [before for _, before, _ in events(database)] == [None, *chain[:-1]]
+
+
+def test_a_promoter_killed_at_any_moment_leaves_one_champion(
+    database: Database, database_url: str, three: list[str]
+) -> None:
+    for _ in range(3):
+        with subprocess.Popen(
+            [sys.executable, "-c", PROMOTER, database_url],
+            cwd=REPOSITORY,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            for _ in range(8):
+                assert process.stdout.readline().startswith("sweep@")
+            process.send_signal(signal.SIGKILL)
+        chain = [after for _, _, after in events(database)]
+        assert champions(database) == [chain[-1]]
+        assert [before for _, before, _ in events(database)] == [None, *chain[:-1]]
+
+
+def test_a_promotion_that_fails_half_way_changes_nothing(
+    database: Database, three: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(database, three[0])
+    monkeypatch.setattr(registry.audit, "record", Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        promote(database, three[1])
+    assert champions(database) == [three[0]]
+    assert len(events(database)) == 1
+
+
+def test_the_promoted_version_is_what_a_new_scan_uses(
+    database: Database, scan_settings: Settings, two_folders: list[Path]
+) -> None:
+    for folder in two_folders:
+        record = bytes_of.register(database, scan_settings, folder)
+        promote(database, record.reference)
+        active = active_model.load(database, scan_settings, None)
+        assert (active.version_id, active.card.reference) == (record.id, record.reference)
+
+
+def test_registered_bytes_are_a_copy_of_their_own(
+    database: Database, scan_settings: Settings, two_folders: list[Path]
+) -> None:
+    record = bytes_of.register(database, scan_settings, two_folders[0])
+    assert bytes_of.register(database, scan_settings, two_folders[0]) == record
+    assert Path(record.uri).is_relative_to(scan_settings.data_dir)
+    assert artifact.load(Path(record.uri))[1] == artifact.read_card(two_folders[0])
+
+
+def test_a_version_in_a_bucket_is_fetched_and_judges(
+    database: Database,
+    scan_settings: Settings,
+    s3_settings: Settings,
+    bucket: str,
+    two_folders: list[Path],
+) -> None:
+    changes = {"s3_endpoint_url": s3_settings.s3_endpoint_url}
+    settings = scan_settings.model_copy(update=changes)
+    record = bytes_of.register(database, settings, two_folders[0], to=f"s3://{bucket}/models/")
+    assert record.uri.startswith(f"s3://{bucket}/models/small/1/")
+    active = active_model.load(database, settings, record.reference)
+    assert active.card == artifact.read_card(two_folders[0])
+
+
+def test_another_model_under_the_same_number_is_refused(
+    database: Database, scan_settings: Settings, two_folders: list[Path], tmp_path: Path
+) -> None:
+    record = bytes_of.register(database, scan_settings, two_folders[0])
+    module, same = artifact.load(two_folders[0])
+    stricter = same.model_copy(update={"aggregation": same.aggregation.model_copy(
+        update={"rule": "median"})})  # fmt: skip
+    artifact.save(tmp_path / "new", module, stricter)
+    with pytest.raises(ModelCorrupt, match="differs in aggregation"):
+        bytes_of.register(database, scan_settings, tmp_path / "new")
+    assert artifact.load(Path(record.uri))[1].aggregation.rule == "mean"
+
+
+def test_a_pickle_is_refused_and_leaves_no_row(
+    database: Database, scan_settings: Settings, two_folders: list[Path], tmp_path: Path
+) -> None:
+    bytes_of.copy(two_folders[0], tmp_path / "bad")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "bad" / artifact.WEIGHTS_FILE)
+    with pytest.raises((PickleRefused, ModelCorrupt)):
+        bytes_of.register(database, scan_settings, tmp_path / "bad")
+    with database.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(ModelVersion)) == 0
+
+
+def test_the_commands_register_promote_list_roll_back_and_export(
+    database: Database,
+    database_url: str,
+    two_folders: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DEEPSWEEP_DATABASE_URL", database_url)
+    monkeypatch.setenv("DEEPSWEEP_DATA_DIR", str(tmp_path / "data"))
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(cli, ["models", *arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    run("register", str(two_folders[0]), "--promote")
+    run("register", str(two_folders[1]))
+    assert "small@2 is the champion; before it was small@1" in run("promote", "small@2")
+    assert "small@1 is the champion" in run("rollback", "--reason", "worse on clips")
+    run("retire", "small@2")
+    states = {row["model"]: row["state"] for row in json.loads(run("list", "--json"))}
+    assert states == {"small@1": "champion", "small@2": "retired"}
+    run("export", "small@1", str(tmp_path / "copy"))
+    assert artifact.load(tmp_path / "copy")[1].reference == "small@1"
+
+
+@pytest.fixture(scope="module")
+def onnx_program(two_folders: list[Path]) -> Any:
+    """The first version as torch exports it: once, since that takes seconds."""
+    for library in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(library, reason="the `export` extra is not installed")
+    module, described = artifact.load(two_folders[0])
+    network = FromCrops(module, described.input).eval()
+    return onnx_export.traced(network, np.zeros((2, 64, 64, 3), np.uint8))
+
+
+def test_an_onnx_file_gives_the_scores_of_torch(
+    two_folders: list[Path], tmp_path: Path, onnx_program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    monkeypatch.setattr(onnx_export, "traced", lambda *_: onnx_program)
+    out = tmp_path / "small.onnx"
+    result = CliRunner().invoke(cli, ["models", "export", str(two_folders[0]), str(out), "--onnx"])
+    assert result.exit_code == 0, result.output
+    assert "apart in score" in result.stdout
+    metadata = {each.key: each.value for each in onnx.load(out).metadata_props}
+    written = artifact.read_card(two_folders[0])
+    assert json.loads(metadata["deepsweep_card"]) == json.loads(written.model_dump_json())
+
+
+def test_an_onnx_file_with_other_scores_is_not_kept(
+    two_folders: list[Path], tmp_path: Path, onnx_program: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first version's network under the second one's card.
+    monkeypatch.setattr(onnx_export, "traced", lambda *_: onnx_program)
+    with pytest.raises(ModelCorrupt, match="nothing was written"):
+        onnx_export.export(two_folders[1], tmp_path / "small.onnx")
+    assert not (tmp_path / "small.onnx").exists()
+
+
+def test_the_schema_of_the_card_is_current() -> None:
+    assert (REPOSITORY / "docs" / "card.schema.json").read_text() == bytes_of.card_schema()
