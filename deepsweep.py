@@ -42,6 +42,11 @@ COMMANDS = {
     "grade": LazyCommand(
         module="cli.grade", attribute="grade", help="Hold a scan's results against labels."
     ),
+    "explain": LazyCommand(
+        module="cli.explain",
+        attribute="explain",
+        help="Show what the model looked at in the faces of one medium.",
+    ),
     "keys": LazyCommand(
         module="cli.keys", attribute="keys", help="Make, list and revoke keys of the HTTP API."
     ),

@@ -50,7 +50,7 @@ def current(ctx: click.Context) -> None:
 
 @click.group()
 def models() -> None:
-    """Look at the models that can judge."""
+    """List, register, promote, roll back and export the models that can judge."""
 
 
 @models.command()

@@ -1,0 +1,181 @@
+"""The faces of one medium explained: which ones, their pictures, and a page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from core.vocabulary import MediaKind, SamplingPlan
+from detector import artifact
+from detector.calibration import probability
+from detector.faces import FaceFinder, crop
+from detector.frames import Frame, Pixels, sample
+from detector.media import Limits, probe
+from detector.score import Scorer
+from detector.spec import Card
+from training import explain, explain_pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredFace:
+    """A face of the medium and what the model says of it."""
+
+    #: Position of the frame, and seconds from the start.
+    frame: int
+    pts_s: float
+    #: Number of the face within the frame, from 0.
+    number: int
+    #: Calibrated probability of fake, 0..1.
+    score: float
+    #: RGB uint8 (side, side, 3) as the network saw it.
+    crop: Pixels
+
+    @property
+    def stem(self) -> str:
+        """What the files of this face are called."""
+        return f"frame{self.frame:05d}-face{self.number}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """A face with the pictures that were written of it."""
+
+    face: ScoredFace
+    #: Caption -> file name in the folder.
+    pictures: dict[str, str]
+    #: Weighted R squared of LIME's linear model.
+    lime_fit: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How much is explained."""
+
+    #: Frames of a video, the most suspicious ones.
+    frames: int = 3
+    #: Faces in all, the most suspicious first.
+    faces: int = 6
+    lime_samples: int = explain.LIME_SAMPLES
+    lime_segments: int = explain.LIME_SEGMENTS
+
+
+def run(
+    file: BinaryIO,
+    title: str,
+    model: Path,
+    out: Path,
+    *,
+    plan: SamplingPlan,
+    options: Options,
+    limits: Limits,
+    finder: FaceFinder,
+    on_face: Callable[[ScoredFace], None] | None = None,
+) -> list[Explained]:
+    """Explain the faces of a medium into the folder `out`, with `index.html`; empty without one.
+
+    Nothing is written then. Raises MediaError, ModelMissing, ModelCorrupt, UsageError, OSError.
+    """
+    module, card = artifact.load(model)
+    scorer = Scorer(module, card)
+    info = probe(file, limits)
+    faces = list(score_faces(sample(file, info, plan, limits), info.kind, scorer, finder))
+    chosen = choose(faces, options)
+    if not chosen:
+        return []
+    out.mkdir(parents=True, exist_ok=True)
+    explained = []
+    for face in chosen:
+        if on_face:
+            on_face(face)
+        explained.append(_explain(face, info.kind, scorer, module, out, options))
+    (out / "index.html").write_text(_page(title, card, explained), encoding="utf-8")
+    return explained
+
+
+def score_faces(
+    frames: Iterable[Frame], kind: MediaKind, scorer: Scorer, finder: FaceFinder
+) -> Iterator[ScoredFace]:
+    """Every face of the frames, one frame in memory at a time."""
+    spec = scorer.card.input
+    for frame in frames:
+        found = finder.find([frame.image])[0]
+        if not found:
+            continue
+        crops = [crop(frame.image, face.box, spec.crop_margin, spec.size_px) for face in found]
+        scores = _probabilities(scorer, kind)(np.stack(crops))
+        for number, (score, cut) in enumerate(zip(scores, crops, strict=True)):
+            yield ScoredFace(
+                frame=frame.index, pts_s=frame.pts_s, number=number, score=float(score), crop=cut
+            )
+
+
+def choose(faces: Iterable[ScoredFace], options: Options) -> list[ScoredFace]:
+    """The highest scores of the frames with the highest scores, at most as many as asked for."""
+    by_score = sorted(faces, key=lambda face: -face.score)
+    frames = list(dict.fromkeys(face.frame for face in by_score))[: options.frames]
+    return [face for face in by_score if face.frame in frames][: options.faces]
+
+
+def _probabilities(scorer: Scorer, kind: MediaKind) -> explain.ScoreCrops:
+    calibration = scorer.card.calibration
+    platt = calibration.image if kind is MediaKind.IMAGE else calibration.frame
+
+    def score(crops: Pixels) -> npt.NDArray[np.float64]:
+        return np.array([probability(logit, platt) for logit in scorer.score(crops)])
+
+    return score
+
+
+def _explain(
+    face: ScoredFace,
+    kind: MediaKind,
+    scorer: Scorer,
+    module: explain.nn.Module,
+    out: Path,
+    options: Options,
+) -> Explained:
+    spec = scorer.card.input
+    lime = explain.lime(
+        _probabilities(scorer, kind),
+        face.crop,
+        samples=options.lime_samples,
+        segments=options.lime_segments,
+    )
+    for_fake = explain.grad_cam(module, face.crop, spec)
+    for_real = explain.grad_cam(module, face.crop, spec, towards_fake=False)
+    pictures = {
+        "What the network sees": explain_pictures.plain(face.crop),
+        "Grad-CAM: speaks for fake": explain_pictures.heat(face.crop, for_fake),
+        "Grad-CAM: speaks for real": explain_pictures.heat(face.crop, for_real),
+        "LIME: red adds to fake, blue to real": explain_pictures.parts(face.crop, lime),
+        "Maps of the first layer": explain_pictures.grid(
+            explain.first_maps(module, face.crop, spec)
+        ),
+    }
+    names = dict(
+        zip(pictures, ("face", "gradcam-fake", "gradcam-real", "lime", "maps"), strict=True)
+    )
+    for caption, picture in pictures.items():
+        names[caption] = f"{face.stem}-{names[caption]}.png"
+        _write(out / names[caption], picture)
+    return Explained(face=face, pictures=names, lime_fit=lime.fit)
+
+
+def _write(path: Path, picture: Pixels) -> None:
+    if not cv2.imwrite(str(path), picture[..., ::-1]):
+        raise OSError(f"{path} could not be written")
+
+
+def _page(title: str, card: Card, explained: list[Explained]) -> str:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    source = files("training").joinpath("pages", "explain.html.j2").read_text(encoding="utf-8")
+    template = environment.from_string(source)
+    return template.render(title=title, card=card, explained=explained)
