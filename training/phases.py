@@ -131,7 +131,7 @@ class _Run:
     def end_phase(self) -> None:
         """Go on from the weights that the phase keeps."""
         self.module.load_state_dict(checkpoint.read_tensors(self.out / KEPT))
-        self.standing.next_phase()
+        self.standing.next_phase(len(self.recipe.phases))
         # Moments are the phase's own: the next one's optimiser starts without.
         self._save(None)
 

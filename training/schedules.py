@@ -63,9 +63,11 @@ class Standing:
             self.best_step = self.all_steps
         return kept
 
-    def next_phase(self) -> None:
-        """Begin the next phase: its figures are its own."""
+    def next_phase(self, phases: int) -> None:
+        """Begin the next of so many phases: its figures are its own. The last one's remain."""
         self.phase += 1
+        if self.phase == phases:
+            return
         self.epochs = self.epochs_since_best = 0
         self.best, self.accuracy = None, 0.0
 

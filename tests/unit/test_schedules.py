@@ -99,6 +99,12 @@ def test_an_epoch_is_recorded_with_what_it_was_trained_by() -> None:
 def test_the_next_phase_starts_with_figures_of_its_own() -> None:
     plan = phase("salpekar-cffn", 1)
     standing = after(plan, (0.3, 0.95))
-    standing.next_phase()
+    standing.next_phase(2)
     assert (standing.phase, standing.epochs, standing.all_epochs) == (1, 0, 1)
     assert (standing.best, standing.accuracy) == (None, 0.0)
+
+
+def test_what_the_last_phase_reached_is_the_runs_result() -> None:
+    standing = after(phase("salpekar-cffn", 1), (0.3, 0.95))
+    standing.next_phase(1)
+    assert (standing.phase, standing.best, standing.best_step) == (1, 0.95, 0)
