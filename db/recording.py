@@ -13,7 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.errors import DatabaseBusy
-from core.vocabulary import VerdictRole
+from core.vocabulary import Verdict, VerdictRole
+from db import sampling
 from db.leases import Claim
 from db.results import NewFrame, NewMedia, NewResult, Timings
 
@@ -24,7 +25,8 @@ _TRIES = 3
 def record_result(session: Session, claim: Claim, result: NewResult) -> bool:
     """Write a verdict with its frames, tracks and faces; False when fenced off.
 
-    Raises DatabaseBusy where the medium's row could not be made or read in several tries.
+    An item with a judged face takes part in the draw for review, in the same transaction. Raises
+    DatabaseBusy where the medium's row could not be made or read in several tries.
     """
     parameters = _parameters(claim, result)
     for _ in range(_TRIES):
@@ -32,6 +34,8 @@ def record_result(session: Session, claim: Claim, result: NewResult) -> bool:
         if not held:
             return False
         if written:
+            if result.verdict is not Verdict.NO_FACE:
+                sampling.draw(session, claim)
             return True
         # Another worker made the medium's row after this statement began; the next one sees it.
     raise DatabaseBusy(f"The row of the medium of item {claim.item_id} could not be read.")

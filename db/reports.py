@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -28,9 +28,11 @@ class Reported:
 def report(session: Session, item_id: int, *, api_key_id: int, text: str) -> Reported:
     """Ask for a review of a judged item, or add the report to the one that is waiting.
 
-    A review that was drawn at random keeps its source and probability: the estimate of the error
-    rate rests on them. Raises NotFound; NotInThisState for an item without a verdict, or one that
-    a person has judged.
+    A review that was drawn at random keeps its source, its probability and its place in the random
+    order. The estimate of the error rate rests on them: reported items are mostly errors, and
+    judged out of turn they would make the model look worse than it is.
+
+    Raises NotFound; NotInThisState for an item without a verdict, or one that a person has judged.
     """
     verdict_id = _verdict_id(session, item_id)
     asked = insert(Review).values(
@@ -45,7 +47,10 @@ def report(session: Session, item_id: int, *, api_key_id: int, text: str) -> Rep
         asked.on_conflict_do_update(
             index_elements=["item_id", "round"],
             set_={
-                "rank": func.least(Review.rank, asked.excluded.rank),
+                "rank": case(
+                    (Review.probability < 1, Review.rank),
+                    else_=func.least(Review.rank, asked.excluded.rank),
+                ),
                 "reported_by_id": asked.excluded.reported_by_id,
                 "report": asked.excluded.report,
             },

@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.vocabulary import ItemStatus, SamplingPlan, Verdict
+from db import sampling
 from db.canonical import canonical_sha256
 from db.leases import Claim
 from db.recording import record_result
@@ -62,6 +63,7 @@ def record_shared(session: Session, claim: Claim, verdict_id: int, timings: Timi
     }
     for table in (FrameVerdict, TrackScore, FaceScore):
         _copy_rows(session, table, verdict_id, moved)
+    sampling.draw(session, claim)
     return True
 
 

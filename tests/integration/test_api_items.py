@@ -152,7 +152,7 @@ def test_a_report_opens_a_review(client, scan_id, database):
     answer = reported(client, item_id, says="fake", note="She never said this.")
     assert (answer.status_code, answer.json()["state"]) == (202, "open")
     with database.transaction() as session:
-        [review] = session.scalars(select(Review))
+        [review] = session.scalars(select(Review).where(Review.item_id == item_id))
         assert (review.item_id, review.source) == (item_id, ReviewSource.REPORT)
         assert review.report == "fake: She never said this."
         [event] = session.scalars(select(AuditEvent).where(AuditEvent.subject_kind == "item"))
@@ -165,16 +165,26 @@ def test_a_second_report_joins_the_first(client, scan_id):
     assert first == second
 
 
-def test_a_report_goes_before_what_chance_has_drawn_and_leaves_its_probability(
-    client, scan_id, database
-):
+def test_a_report_leaves_what_chance_has_drawn_its_place_and_probability(client, scan_id, database):
     item_id = first_item(client, scan_id, verdict="real")
     with database.transaction() as session:
-        session.add(Review(item_id=item_id, source=ReviewSource.AUDIT, probability=0.01))
+        drawn = Review(item_id=item_id, source=ReviewSource.AUDIT, probability=0.01, rank=1234)
+        session.add(drawn)
     reported(client, item_id, says=str(Label.FAKE))
     with database.transaction() as session:
-        [review] = session.scalars(select(Review))
-    assert (review.source, review.probability, review.rank) == (ReviewSource.AUDIT, 0.01, 10)
+        [review] = session.scalars(select(Review).where(Review.item_id == item_id))
+    assert (review.source, review.probability, review.rank) == (ReviewSource.AUDIT, 0.01, 1234)
+    assert review.report.startswith("fake")
+
+
+def test_a_report_goes_before_what_waits_anyway(client, scan_id, database):
+    item_id = first_item(client, scan_id, verdict="real")
+    with database.transaction() as session:
+        session.add(Review(item_id=item_id, source=ReviewSource.DISAGREEMENT, rank=4321))
+    reported(client, item_id, says=str(Label.FAKE))
+    with database.transaction() as session:
+        [review] = session.scalars(select(Review).where(Review.item_id == item_id))
+    assert (review.source, review.rank) == (ReviewSource.DISAGREEMENT, 10)
 
 
 def test_what_failed_or_was_judged_by_a_person_cannot_be_reported(client, scan_id, session):

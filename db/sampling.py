@@ -1,0 +1,197 @@
+"""The audit sample: which judged items people look at, drawn with a known probability.
+
+The draw belongs to the transaction that records a result, so that an item has both or neither. It
+is made by hashing the item's identity with that of its scan, which nobody can guess beforehand: the
+same item gets the same answer however often its result is written, nobody can try again until the
+answer is better, and an auditor can check who was drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import delete, text
+from sqlalchemy.orm import Session
+
+from core.errors import UsageError
+from core.vocabulary import Verdict
+from db.estimates import Stratum
+from db.leases import Claim
+from db.review_queue import RANKS, SPREAD
+from db.tables import Review
+
+_BITS = 53
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probabilities:
+    """With which probability an item is drawn, by its verdict; each 0..1.
+
+    `real` stands with the scan, as `audit_probability`. `no_face` is never drawn: the rates are
+    those of items with a judged face.
+    """
+
+    #: None: as `real`, so that one figure of a scan audits both kinds of error.
+    fake: float | None = None
+    #: The model passed these on to a person.
+    uncertain: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not all(0 <= each <= 1 for each in (self.fake or 0.0, self.uncertain)):
+            raise UsageError("A probability of being drawn for review lies between 0 and 1.")
+
+
+#: Where nothing else is asked for.
+USUAL = Probabilities()
+
+
+def draw(session: Session, claim: Claim, probabilities: Probabilities = USUAL) -> bool:
+    """Draw or pass by an item whose verdict this transaction has just written; whether drawn.
+
+    Writes `item.sample_probability` and `item.sampled`, and for a drawn item the request that a
+    person looks at it. Changes nothing where the claim's attempt is over or the item has no
+    verdict.
+    """
+    parameters = {
+        "item_id": claim.item_id,
+        "attempt": claim.attempt,
+        "chance": chance(claim.scan_id, claim.item_id),
+        "turn": int(chance(claim.scan_id, claim.item_id, "turn") * SPREAD),
+        "fake": probabilities.fake,
+        "uncertain": probabilities.uncertain,
+        **_RANKS,
+    }
+    drawn, asked = session.execute(_DRAW, parameters).one()
+    if drawn and not asked:
+        # People judged other bytes under this name, which have been replaced since.
+        session.execute(delete(Review).where(Review.item_id == claim.item_id))
+        session.execute(_DRAW, parameters)
+    return bool(drawn)
+
+
+def chance(scan_id: uuid.UUID, item_id: int, purpose: str = "draw") -> float:
+    """A number of 0..1, 1 excluded, that is even over items and the same for one each time."""
+    identity = f"{purpose}:{scan_id}:{item_id}".encode()
+    bits = int.from_bytes(hashlib.sha256(identity).digest()[:8], "big") >> (64 - _BITS)
+    return bits / (1 << _BITS)
+
+
+_RANKS = {"audit": RANKS["audit"], "unsure": RANKS["uncertain"]}
+
+_DRAW = text(
+    """
+    WITH judged AS MATERIALIZED (
+        SELECT item.id AS item_id, item.verdict, verdict.id AS verdict_id,
+            CASE item.verdict
+                WHEN 'real' THEN scan.audit_probability
+                WHEN 'fake' THEN coalesce(CAST(:fake AS float8), scan.audit_probability)
+                WHEN 'uncertain' THEN CAST(:uncertain AS float8)
+                ELSE 0
+            END AS probability
+        FROM item
+        JOIN scan ON scan.id = item.scan_id
+        JOIN verdict ON verdict.item_id = item.id
+            AND verdict.model_version_id = scan.model_version_id
+        WHERE item.id = :item_id AND item.attempt = :attempt AND item.status = 'done'
+    ), noted AS (
+        UPDATE item SET sample_probability = judged.probability,
+            sampled = :chance < judged.probability
+        FROM judged WHERE item.id = judged.item_id AND judged.probability > 0
+    ), asked AS (
+        INSERT INTO review (item_id, verdict_id, source, rank, probability)
+        SELECT item_id, verdict_id,
+            CASE verdict WHEN 'uncertain' THEN 'uncertain' ELSE 'audit' END,
+            CASE verdict WHEN 'uncertain' THEN CAST(:unsure AS int) ELSE CAST(:audit AS int) END
+                + CAST(:turn AS int),
+            probability
+        FROM judged WHERE :chance < probability
+        ON CONFLICT (item_id, round) DO NOTHING
+        RETURNING id
+    )
+    SELECT EXISTS (SELECT FROM judged WHERE :chance < probability) AS drawn,
+        EXISTS (SELECT FROM asked) AS asked
+    """
+)
+
+
+# --- what stands behind an estimate -------------------------------------------------------------
+
+
+def of_scan(session: Session, scan_id: uuid.UUID) -> list[Stratum]:
+    """The strata of one scan: every item with a judged face is in one of them."""
+    return _strata(session, _OF_SCAN, {"scan_id": scan_id})
+
+
+def of_model(session: Session, model_version_id: int) -> list[Stratum]:
+    """The strata of what a model version has judged, in scans or beside another as its shadow.
+
+    Only items that took part in a draw: of scans without an audit nothing can be known, and how
+    many there are says nothing about the model. Kept crops that were scored again are left out:
+    they were kept by what an earlier model called them and stand for nothing else.
+    """
+    return _strata(session, _OF_MODEL, {"model_version_id": model_version_id})
+
+
+def find_scan(session: Session, reference: str) -> uuid.UUID:
+    """The scan of an id or of its first characters, as lists show them. Raises UsageError."""
+    found = session.scalars(
+        text("SELECT id FROM scan WHERE starts_with(CAST(id AS text), :start) LIMIT 2"),
+        {"start": reference.strip().lower()},
+    ).all()
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"More than one scan begins with {reference!r}; say more of its id.")
+    raise UsageError(f"There is no scan {reference!r}; `deepsweep scans` lists them.")
+
+
+def _strata(session: Session, which: str, parameters: dict[str, Any]) -> list[Stratum]:
+    statement = text(_STRATA.replace("/* which */", which))
+    rows = session.execute(statement, parameters)
+    return [
+        Stratum(
+            **dict(row._mapping)
+            | {"called": Verdict(row.called), "drawn_as": Verdict(row.drawn_as)}
+        )
+        for row in rows
+    ]
+
+
+_OF_SCAN = "item.scan_id = :scan_id AND verdict.model_version_id = scan.model_version_id"
+_OF_MODEL = """verdict.model_version_id = :model_version_id AND verdict.role IN ('scan', 'shadow')
+        AND scan.audit_probability > 0 AND item.sample_probability IS NOT NULL"""
+
+#: The last word on an item is that of its highest round; an adjudication that is asked for and not
+#: given leaves it open. One fake person makes an item fake; one who cannot be told leaves it open
+#: where no other is fake. Reviews whose verdict is gone judged bytes that are gone, too.
+_STRATA = """
+    WITH last AS (
+        SELECT DISTINCT ON (review.item_id) review.item_id, review.id, review.state
+        FROM review
+        JOIN item ON item.id = review.item_id AND item.sampled
+        WHERE review.verdict_id IS NOT NULL AND (review.state = 'judged' OR review.round = 3)
+        ORDER BY review.item_id, review.round DESC
+    ), truth AS (
+        SELECT last.item_id, bool_or(label.label = 'fake') AS fake,
+            bool_or(label.label = 'unsure') AND NOT bool_or(label.label = 'fake') AS unsure
+        FROM last JOIN review_label AS label ON label.review_id = last.id
+        WHERE last.state = 'judged'
+        GROUP BY last.item_id
+    )
+    SELECT verdict.verdict AS called, item.verdict AS drawn_as,
+        item.sample_probability AS probability, count(*) AS population,
+        count(*) FILTER (WHERE item.sampled) AS drawn,
+        count(*) FILTER (WHERE item.sampled AND NOT truth.unsure) AS judged,
+        count(*) FILTER (WHERE item.sampled AND truth.fake) AS fake,
+        count(*) FILTER (WHERE item.sampled AND truth.unsure) AS unsure
+    FROM verdict
+    JOIN item ON item.id = verdict.item_id
+    JOIN scan ON scan.id = item.scan_id
+    LEFT JOIN truth ON truth.item_id = item.id
+    WHERE item.status = 'done' AND item.verdict <> 'no_face' AND /* which */
+    GROUP BY verdict.verdict, item.verdict, item.sample_probability
+    ORDER BY verdict.verdict, item.verdict, item.sample_probability
+"""
