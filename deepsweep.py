@@ -42,6 +42,11 @@ COMMANDS = {
     "grade": LazyCommand(
         module="cli.grade", attribute="grade", help="Hold a scan's results against labels."
     ),
+    "estimate": LazyCommand(
+        module="cli.estimate",
+        attribute="estimate",
+        help="Estimate how often verdicts were wrong, from what people judged.",
+    ),
     "explain": LazyCommand(
         module="cli.explain",
         attribute="explain",
