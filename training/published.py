@@ -18,9 +18,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from core.errors import UsageError
 from detector.architectures import Option
 from detector.spec import Input
+from training import recipe
 from training.losses import Mining
 from training.recipe import FOLDER, Share, Validation
 
+#: The recipe of the shipped model.
+SHIPPED = "default"
 Rate = Annotated[float, Field(gt=0)]
 #: A figure that decides when to stop, and which epoch is kept.
 Monitor = Literal["loss", "accuracy"]
@@ -157,6 +160,10 @@ class Search(_Part):
     batch: tuple[int, ...]
 
 
+def _shipped_validation() -> Validation:
+    return recipe.load(SHIPPED).validation
+
+
 class Published(_Part):
     """The whole file."""
 
@@ -169,7 +176,9 @@ class Published(_Part):
     #: What the document leaves open and this file decides, in sentences.
     assumed: tuple[str, ...] = ()
     data: Data
-    validation: Validation
+    #: What is held out; where the file does not say, and none of ours does, what the shipped model
+    #: holds out, so that systems are compared on the same media.
+    validation: Validation = Field(default_factory=_shipped_validation)
     input: Input
     augmentation: Augmentation = Augmentation()
     network: Network
@@ -189,7 +198,7 @@ class Published(_Part):
 
 
 def within(
-    recipe: Published,
+    system: Published,
     *,
     epochs: int | None = None,
     steps: int | None = None,
@@ -207,9 +216,9 @@ def within(
                 "batch": min(phase.batch, batch or phase.batch),
             }
         )
-        for phase in recipe.phases
+        for phase in system.phases
     ]
-    return recipe.model_copy(update={"phases": tuple(phases)})
+    return system.model_copy(update={"phases": tuple(phases)})
 
 
 def names() -> list[str]:

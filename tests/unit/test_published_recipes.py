@@ -10,7 +10,10 @@ from core.errors import UsageError
 from detector import architectures
 from detector.architectures.spagnola import Ensemble
 from detector.architectures.transfer import set_trainable
+from tests.unit.face_cache import example
 from training import published
+from training import recipe as recipes
+from training.split import split
 
 NAMES = published.names()
 #: Networks that the documents do not describe: the default, and timm's.
@@ -43,6 +46,15 @@ def test_the_parts_that_a_recipe_names_exist(name: str) -> None:
     for phase in recipe.phases:
         set_trainable(network, phase.trainable)
         set_trainable(network, phase.optimiser.decayed)
+
+
+def test_all_systems_hold_out_what_the_shipped_model_does() -> None:
+    shipped = recipes.load("default")
+    examples = [example(f"person{number}") for number in range(50)]
+    for system in map(published.load, NAMES):
+        parts = split(examples, system.validation, system.seed)
+        assert parts == split(examples, shipped.validation, shipped.seed)
+    assert 0 < len(parts.validation) < 25
 
 
 def test_the_ensembles_members_are_systems_of_their_own() -> None:
