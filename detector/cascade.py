@@ -86,14 +86,14 @@ def load(*, device: torch.device, engine: EngineChoice = EngineChoice.EXACT) -> 
         network=networks.propose,
         sample=_small_faces(),
         probabilities=_best_of_neighbourhoods,
-        parts=Parts(torch=2, openvino=1, cuda=256),
+        parts=Parts(torch=1, openvino=1, cuda=128),
     )
     refine = Work(
         name="r-net",
         network=networks.refine,
         sample=sample.faces(REFINE_PX),
         probabilities=_probabilities,
-        parts=Parts(torch=32, openvino=16, cuda=2048),
+        parts=Parts(torch=32, openvino=64, cuda=2048),
     )
     output = Work(
         name="o-net",
@@ -112,7 +112,7 @@ def _small_faces() -> Pixels:
     """Windows full of faces as small as P-Net looks for, to check its engine on."""
     rows, columns = pyramid.WINDOW_ROWS, pyramid.WINDOW_COLUMNS
     bands = [np.concatenate(list(sample.faces(side_px)), axis=1) for side_px in (16, 24, 36)]
-    return np.stack([np.tile(band, (9, 2, 1))[:rows, :columns] for band in bands])
+    return np.stack([np.tile(band, (17, 2, 1))[:rows, :columns] for band in bands])
 
 
 def _best_of_neighbourhoods(values: Values) -> Values:
@@ -347,15 +347,14 @@ def _crops(
     inside = np.flatnonzero((high > low).all(axis=1))
     asked, low, high = asked.take(inside), low[inside], high[inside]
     crops = np.empty((len(low), side_px, side_px, 3), np.uint8)
-    for crop, frame, start, end in zip(crops, asked.frame, low, high, strict=True):
-        cut = _nearest(halved[frame], start, end, side_px)
-        cv2.resize(cut, (side_px, side_px), dst=crop, interpolation=cv2.INTER_AREA)
+    smaller = (high - low).min(axis=1) / side_px
+    for crop, frame, (left, top), (right, bottom), reduction in zip(
+        crops, asked.frame.tolist(), low.tolist(), high.tolist(), smaller.tolist(), strict=True
+    ):
+        # From a halving with one to two pixels for each, so that two by two are average enough.
+        exponent = pyramid.nearest(halved[frame], reduction)
+        cut = halved[frame][exponent][
+            top >> exponent : -(-bottom >> exponent), left >> exponent : -(-right >> exponent)
+        ]
+        cv2.resize(cut, (side_px, side_px), dst=crop, interpolation=cv2.INTER_LINEAR)
     return asked, crops
-
-
-def _nearest(sizes: Halvings, low: Indices, high: Indices, side_px: int) -> Pixels:
-    """The cut from the smallest halving that has pixels enough for an average."""
-    exponent = pyramid.nearest_halving(sizes, int((high - low).min()) / side_px)
-    image = sizes[exponent]
-    (left, top), (right, bottom) = low >> exponent, -(-high >> exponent)
-    return image[top:bottom, left:right]

@@ -26,10 +26,15 @@ CELL_PX = 12
 STRIDE_PX = 2
 #: What a window shares with the next, so that no cell is lost and none is answered twice.
 OVERLAP_PX = CELL_PX - STRIDE_PX
-#: Pixels of one window: large enough that the overlap costs little, small enough for the cache.
-WINDOW_ROWS, WINDOW_COLUMNS = 138, 394
+#: Pixels of one window: large enough that the overlap costs little, small enough for the cache,
+#: and wide enough for the first level of a frame of 640 px.
+WINDOW_ROWS, WINDOW_COLUMNS = 266, 394
 #: From one scale to the next, as facenet-pytorch and the paper's authors have it.
 FACTOR = 0.709
+#: Levels up to this scale are averages over the areas of their pixels, from a halving with at
+#: least two pixels for each: of a large face they hold few cells, and a shift of half a pixel can
+#: lose it. Larger levels are interpolated, which takes a tenth of the time.
+AVERAGED_UP_TO = 0.3
 
 
 # --- scales of one frame -----------------------------------------------------------------------
@@ -54,7 +59,8 @@ def halvings(frame: Pixels) -> Halvings:
     while min(halved[-1].shape[:2]) >= 2 * CELL_PX:
         height, width = (side // 2 for side in halved[-1].shape[:2])
         even = halved[-1][: 2 * height, : 2 * width]
-        halved.append(resized(even, (width, height)))
+        half = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
+        halved.append(half.astype(np.uint8, copy=False))
     return halved
 
 
@@ -76,23 +82,21 @@ def levels(halved: Halvings, smallest_face_px: float) -> list[Level]:
 def _level(halved: Halvings, scale: float) -> Level:
     """Sized as facenet-pytorch does; the last row and column repeat where a side is odd."""
     height, width = (int(side * scale + 1) for side in halved[0].shape[:2])
-    pixels = resized(halved[nearest_halving(halved, 1 / scale)], (width, height))
+    if scale > AVERAGED_UP_TO:
+        source, method = nearest(halved, 1 / scale), cv2.INTER_LINEAR
+    else:
+        source, method = nearest(halved, 0.5 / scale), cv2.INTER_AREA
+    pixels = cv2.resize(halved[source], (width, height), interpolation=method)
     even = cv2.copyMakeBorder(pixels, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
     return Level(pixels=even.astype(np.uint8, copy=False), step=1 / scale)
 
 
-def nearest_halving(halved: Halvings, reduction: float) -> int:
-    """Which halving to reduce from: the smallest that has two pixels for each that is wanted.
+def nearest(halved: Halvings, reduction: float) -> int:
+    """Which halving to cut from: the smallest that has a pixel for each that is wanted.
 
-    From the next smaller one, averages over one to two pixels depend on where they fall, enough
-    to lose a face now and then. The full frame where even that has fewer.
+    `reduction` is how many pixels of the frame become one; 0, the frame, where it is under 2.
     """
-    return min(max(0, int(np.log2(max(reduction, 1.0))) - 1), len(halved) - 1)
-
-
-def resized(image: Pixels, size: tuple[int, int]) -> Pixels:
-    """The picture at (width, height), each pixel the average of the area it covers."""
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return min(int(np.log2(max(reduction, 1.0))), len(halved) - 1)
 
 
 # --- the strip ---------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def cascade() -> Cascade:
     networks = mtcnn.load()
     return Cascade(
         Engines(
-            propose=TorchEngine(networks.propose, part=2),
+            propose=TorchEngine(networks.propose, part=1),
             refine=TorchEngine(networks.refine),
             output=TorchEngine(networks.output),
         )
