@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.errors import DatabaseBusy
-from core.vocabulary import Verdict, VerdictRole
+from core.vocabulary import VerdictRole
 from db import sampling
 from db.leases import Claim
 from db.results import NewFrame, NewMedia, NewResult, Timings
@@ -30,11 +30,11 @@ def record_result(session: Session, claim: Claim, result: NewResult) -> bool:
     """
     parameters = _parameters(claim, result)
     for _ in range(_TRIES):
-        held, written = session.execute(_RECORD, parameters).one()
+        held, written, drawn = session.execute(_RECORD, parameters).one()
         if not held:
             return False
         if written:
-            if result.verdict is not Verdict.NO_FACE:
+            if drawn:  # the few: the others cost no statement of their own
                 sampling.draw(session, claim)
             return True
         # Another worker made the medium's row after this statement began; the next one sees it.
@@ -43,9 +43,10 @@ def record_result(session: Session, claim: Claim, result: NewResult) -> bool:
 
 #: `held` is the fence; everything else hangs on it, or writes nothing.
 _RECORD = text(
-    """
+    f"""
     WITH held AS MATERIALIZED (
-        SELECT item.id AS item_id, scan.model_version_id, scan.plan, scan.settings_sha256
+        SELECT item.id AS item_id, scan.model_version_id, scan.plan, scan.settings_sha256,
+            {sampling.probability_sql("CAST(:verdict AS text)")} AS probability
         FROM item JOIN scan ON scan.id = item.scan_id
         WHERE item.id = :item_id AND item.attempt = :attempt AND item.status = 'leased'
         FOR UPDATE OF item
@@ -62,7 +63,8 @@ _RECORD = text(
     ), done AS (
         UPDATE item SET status = 'done', verdict = :verdict, score = :score, media_id = medium.id,
             leased_by = NULL, lease_until = NULL, error_code = NULL, error_message = NULL,
-            error_transient = NULL, finished_at = now()
+            error_transient = NULL, sample_probability = nullif(held.probability, 0),
+            sampled = :chance < held.probability, finished_at = now()
         FROM held, medium WHERE item.id = held.item_id
     ), judged AS (
         INSERT INTO verdict (item_id, model_version_id, media_id, role, plan, settings_sha256,
@@ -94,8 +96,9 @@ _RECORD = text(
             CAST(:face_score AS real[])) WITH ORDINALITY AS one (frame_index, face_index, x1, y1,
             x2, y2, confidence, track, logit, score, number)
     )
-    SELECT (SELECT count(*) FROM held) AS held, (SELECT count(*) FROM judged) AS written
-    """
+    SELECT (SELECT count(*) FROM held) AS held, (SELECT count(*) FROM judged) AS written,
+        (SELECT :chance < probability FROM held) AS drawn
+    """  # noqa: S608  (words of ours, no input)
 )
 
 
@@ -103,6 +106,7 @@ def _parameters(claim: Claim, result: NewResult) -> dict[str, Any]:
     return {
         "item_id": claim.item_id,
         "attempt": claim.attempt,
+        **sampling.draw_parameters(claim),
         "role": VerdictRole.SCAN,
         "verdict": result.verdict,
         "score": result.score,

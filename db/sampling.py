@@ -58,11 +58,9 @@ def draw(session: Session, claim: Claim, probabilities: Probabilities = USUAL) -
     parameters = {
         "item_id": claim.item_id,
         "attempt": claim.attempt,
-        "chance": chance(claim.scan_id, claim.item_id),
         "turn": int(chance(claim.scan_id, claim.item_id, "turn") * SPREAD),
-        "fake": probabilities.fake,
-        "uncertain": probabilities.uncertain,
         **_RANKS,
+        **draw_parameters(claim, probabilities),
     }
     drawn, asked = session.execute(_DRAW, parameters).one()
     if drawn and not asked:
@@ -70,6 +68,25 @@ def draw(session: Session, claim: Claim, probabilities: Probabilities = USUAL) -
         session.execute(delete(Review).where(Review.item_id == claim.item_id))
         session.execute(_DRAW, parameters)
     return bool(drawn)
+
+
+def draw_parameters(claim: Claim, probabilities: Probabilities = USUAL) -> dict[str, float | None]:
+    """What `probability_sql` and the comparison with `:chance` need."""
+    return {
+        "chance": chance(claim.scan_id, claim.item_id),
+        "chance_of_fake": probabilities.fake,
+        "chance_of_uncertain": probabilities.uncertain,
+    }
+
+
+def probability_sql(verdict: str) -> str:
+    """SQL of the probability with which an item of `scan` is drawn, `verdict` being SQL, too."""
+    return f"""CASE {verdict}
+        WHEN 'real' THEN scan.audit_probability
+        WHEN 'fake' THEN coalesce(CAST(:chance_of_fake AS float8), scan.audit_probability)
+        WHEN 'uncertain' THEN CAST(:chance_of_uncertain AS float8)
+        ELSE 0
+    END"""
 
 
 def chance(scan_id: uuid.UUID, item_id: int, purpose: str = "draw") -> float:
@@ -82,15 +99,10 @@ def chance(scan_id: uuid.UUID, item_id: int, purpose: str = "draw") -> float:
 _RANKS = {"audit": RANKS["audit"], "unsure": RANKS["uncertain"]}
 
 _DRAW = text(
-    """
+    f"""
     WITH judged AS MATERIALIZED (
         SELECT item.id AS item_id, item.verdict, verdict.id AS verdict_id,
-            CASE item.verdict
-                WHEN 'real' THEN scan.audit_probability
-                WHEN 'fake' THEN coalesce(CAST(:fake AS float8), scan.audit_probability)
-                WHEN 'uncertain' THEN CAST(:uncertain AS float8)
-                ELSE 0
-            END AS probability
+            {probability_sql("item.verdict")} AS probability
         FROM item
         JOIN scan ON scan.id = item.scan_id
         JOIN verdict ON verdict.item_id = item.id
@@ -113,7 +125,7 @@ _DRAW = text(
     )
     SELECT EXISTS (SELECT FROM judged WHERE :chance < probability) AS drawn,
         EXISTS (SELECT FROM asked) AS asked
-    """
+    """  # noqa: S608  (words of ours, no input)
 )
 
 
