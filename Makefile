@@ -15,7 +15,7 @@ EXTRAS := detector,openvino,api,training,export,embedded,test
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test lint unit bench clean
+.PHONY: help setup demo test lint unit up drill fuzz bench clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -45,6 +45,15 @@ lint: setup ## style, types and import arrows
 
 unit: setup
 	$(BIN)/pytest
+
+up: setup ## the whole service on this machine, until Ctrl-C
+	$(BIN)/deepsweep up
+
+drill: setup ## kill everything in turn while 2,000 items are scanned
+	$(BIN)/python -m tests.drill.drill
+
+fuzz: setup ## 5,000 broken media through the real decoders
+	$(BIN)/python -m tests.drill.fuzz
 
 bench: setup ## side by side with a naive script
 	$(BIN)/python -m benchmarks.scan

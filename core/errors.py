@@ -48,6 +48,12 @@ class StorageTimeout(TransientError):
     code = "storage_timeout"
 
 
+class StorageSick(TransientError):
+    """The storage fails for everything that is asked of it: none of its objects is to blame."""
+
+    code = "storage_sick"
+
+
 class ObjectChanged(TransientError):
     """The object was replaced while it was being read."""
 
@@ -294,6 +300,12 @@ class NotInThisState(UsageError):
     """What is asked for does not go with the state that the thing is in."""
 
     code = "not_in_this_state"
+
+
+class LeakBetweenSplits(UsageError):
+    """The same person, file or picture would stand in two splits of a snapshot."""
+
+    code = "leak_between_splits"
 
 
 class CallbackRefused(UsageError):

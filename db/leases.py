@@ -138,10 +138,11 @@ def release(session: Session, claims: Sequence[Claim], *, wait_s: float = 0.0) -
 
 
 def drop(session: Session, claims: Sequence[Claim]) -> int:
-    """Give up items of a cancelled scan that are still held; how many there were."""
+    """Give up items that are still held and whose scan was cancelled; how many there were."""
+    stopped = select(Scan.id).where(Scan.id == Item.scan_id, Scan.state == ScanState.CANCELLED)
     dropped = (
         update(Item)
-        .where(_still(claims))
+        .where(_still(claims), stopped.exists())
         .values(
             status=ItemStatus.CANCELLED,
             leased_by=None,
@@ -150,6 +151,15 @@ def drop(session: Session, claims: Sequence[Claim]) -> int:
         )
     )
     return len(session.scalars(dropped.returning(Item.id)).all())
+
+
+def give_up(session: Session, claim: Claim) -> None:
+    """Let go of an item whose result nobody wants, or so it seemed.
+
+    It is `cancelled` where its scan was; where it is still held for another reason, others get it.
+    """
+    if not drop(session, [claim]):
+        release(session, [claim])
 
 
 def note_object(

@@ -93,7 +93,8 @@ class Claims:
         #: Guards what follows, and is told when something of it changes.
         self._changed = threading.Condition()
         self._held: dict[int, Claim] = {}
-        self._unwanted: set[int] = set()
+        #: Claims, by item and attempt, that were lost or whose scan was cancelled.
+        self._unwanted: set[tuple[int, int]] = set()
         self._woken = self._urgent = False
         #: Set when no more is to be given out, whatever the caller's own event says.
         self._closed = threading.Event()
@@ -169,12 +170,12 @@ class Claims:
         """The item has its result, or belongs to somebody else: let go of it."""
         with self._changed:
             self._held.pop(claim.item_id, None)
-            self._unwanted.discard(claim.item_id)
+            self._unwanted.discard(_mark(claim))
             self._changed.notify_all()
 
     def wants(self, claim: Claim) -> bool:
         """False once the claim was lost or its scan cancelled: further work on it is in vain."""
-        return claim.item_id not in self._unwanted
+        return _mark(claim) not in self._unwanted
 
     @property
     def held(self) -> int:
@@ -267,8 +268,8 @@ class Claims:
     def _hold(self, lease: Callable[[Session], list[Claim]]) -> list[Claim]:
         # Under the lock, so that the keeper never meets a claim that is not in the list yet.
         with self._changed:
-            # Lost with a crash of the database's machine, the items are simply claimed again.
-            with self._database.transaction(wait_for_disk=False) as session:
+            # On disk before anything is done: a number of an attempt is given out only once.
+            with self._database.transaction() as session:
                 claims = lease(session)
             if not self._held:
                 self.busy_since = time.monotonic()
@@ -318,11 +319,11 @@ class Claims:
     def _let_go(self, claim: Claim) -> None:
         """Of an item that nobody wants any more and that was not begun."""
 
-        def drop() -> None:
+        def give_up() -> None:
             with self._database.transaction() as session:
-                leases.drop(session, [claim])
+                leases.give_up(session, claim)
 
-        self._patience.through(drop)
+        self._patience.through(give_up)
         self.settle(claim)
 
     # --- the keeper ---
@@ -353,10 +354,11 @@ class Claims:
             if extend:
                 still = leases.extend_lease(session, held, lease_s=self._lease_s)
             stopped = leases.cancelled(session, {claim.scan_id for claim in held})
-        lost = {claim.item_id for claim in held if claim.item_id not in still}
-        lost |= {claim.item_id for claim in held if claim.scan_id in stopped}
+        vain = {
+            _mark(claim) for claim in held if claim.item_id not in still or claim.scan_id in stopped
+        }
         with self._changed:
-            self._unwanted |= lost & set(self._held)
+            self._unwanted |= vain & {_mark(claim) for claim in self._held.values()}
 
     def _expire_others(self, session: Session) -> None:
         """Take back what dead workers hold, at once where they died on this machine."""
@@ -364,3 +366,7 @@ class Claims:
         for worker in leases.workers(session):
             if is_dead(worker):
                 leases.expire_worker(session, worker)
+
+
+def _mark(claim: Claim) -> tuple[int, int]:
+    return claim.item_id, claim.attempt

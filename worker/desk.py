@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import random
 import threading
 import time
 import uuid
@@ -13,14 +13,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.errors import ScanCancelled, StorageTimeout, StorageUnavailable
+from core.errors import ScanCancelled, StorageSick
 from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import ItemStatus
 from db import documents, leases, scans
 from db.leases import Claim
 from db.session import Database
-from db.verdicts import wait_s
 from detector.analyze import Analysis, Failure
 from detector.media import Limits
 from worker.claims import Claims
@@ -29,12 +28,10 @@ from worker.patience import Patience
 from worker.record import record_analysis, record_failure
 from worker.request import ScanObserver, Silent
 from worker.sources import ItemSource, Judging
+from worker.storage_health import StorageHealth
 
-_log = logging.getLogger(__name__)
-
-#: So many failures of one storage in a row, and it is the storage that is sick, not the items:
-#: from then on they wait without losing a try.
-SICK_STORAGE_FAILURES = 4
+#: An item of a sick storage waits up to so long before it is tried again, without losing a try.
+SICK_WAIT_S = 30.0
 #: Scans of which what they ask for is remembered.
 _KNOWN_SCANS = 1000
 #: How often scans are looked at for their end while work goes on.
@@ -103,8 +100,10 @@ class Desk:
     #: Scans with results since they were last looked at for their end.
     _touched: set[uuid.UUID] = field(default_factory=set, init=False)
     _closed_at: float = field(default=0.0, init=False)
-    #: Failures in a row, by the storage they came from.
-    _sick: dict[str, int] = field(default_factory=dict, init=False)
+    _health: StorageHealth = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._health = StorageHealth(self.storage)
 
     def sources(
         self,
@@ -152,6 +151,7 @@ class Desk:
         return ItemSource(
             claim=claim,
             storage=self.storage,
+            health=self._health,
             database=self.database,
             judging=judging,
             limits=Limits(max_pixels=judging.settings.get("max_pixels", self.settings.max_pixels)),
@@ -188,17 +188,16 @@ class Desk:
         claim = source.claim
         match result:
             case Analysis():
-                self._sick.pop(_storage_of(claim.uri), None)
                 return lambda session: record_analysis(
                     session, claim, result, sha256=source.sha256, size_bytes=source.size_bytes
                 )
             case Unserved():
                 return lambda session: leases.release(session, [claim])
             case Failure(error=ScanCancelled()):
-                return lambda session: leases.drop(session, [claim])
-        if failures := self._sickness(claim, result):
-            pause_s = wait_s(failures)
-            return lambda session: leases.release(session, [claim], wait_s=pause_s)
+                return lambda session: leases.give_up(session, claim)
+            case Failure(error=StorageSick()):
+                pause_s = SICK_WAIT_S * random.uniform(0.2, 1.0)
+                return lambda session: leases.release(session, [claim], wait_s=pause_s)
         limit = self.settings.max_attempts
         return lambda session: record_failure(session, claim, result, max_attempts=limit)
 
@@ -206,17 +205,6 @@ class Desk:
         # Lost with a crash of the database's machine, the item is judged again.
         with self.database.transaction(wait_for_disk=False) as session:
             return write(session) is True
-
-    def _sickness(self, claim: Claim, failure: Failure) -> int:
-        """How often a storage has failed since it counts as sick; 0 where the item is to blame."""
-        storage = _storage_of(claim.uri)
-        if not isinstance(failure.error, (StorageUnavailable, StorageTimeout)):
-            return 0
-        self._sick[storage] = self._sick.get(storage, 0) + 1
-        since = self._sick[storage] - SICK_STORAGE_FAILURES
-        if since == 1:
-            _log.error("storage_sick", extra={"storage": storage, "code": failure.error.code})
-        return max(0, since)
 
     def _settle(self, claim: Claim, *, has_result: bool) -> None:
         if has_result:
@@ -235,9 +223,3 @@ class Desk:
         touched, self._touched = self._touched, set()
         if touched:
             self.on_quiet(touched)
-
-
-def _storage_of(uri: str) -> str:
-    """What fails together: the bucket, or the machine's own files."""
-    scheme, _, rest = uri.partition("://")
-    return scheme if scheme == "file" else f"{scheme}://{rest.partition('/')[0]}"

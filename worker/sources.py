@@ -9,7 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
-from core.errors import ObjectChanged, ScanCancelled
+from core.errors import (
+    ObjectChanged,
+    ScanCancelled,
+    StorageSick,
+    StorageTimeout,
+    StorageUnavailable,
+)
 from core.objects import ObjectRef, OpenObject, Storage
 from core.vocabulary import SamplingPlan
 from db import leases, verdicts
@@ -18,6 +24,7 @@ from db.session import Database
 from detector.media import Limits
 from worker.engines import EngineKey
 from worker.patience import Patience
+from worker.storage_health import StorageHealth
 
 #: Objects up to this size are hashed before they are decoded, so that equal bytes are not decoded
 #: twice. Storage fetches so much with one request anyway.
@@ -45,6 +52,7 @@ class ItemSource:
 
     claim: Claim
     storage: Storage
+    health: StorageHealth
     database: Database
     judging: Judging
     limits: Limits
@@ -73,8 +81,13 @@ class ItemSource:
     def open(self) -> Iterator[BinaryIO | None]:
         """The bytes, or None when the verdict of equal bytes was taken over.
 
-        Raises what storage raises, and ScanCancelled where nobody wants the result any more.
+        Raises what storage raises, StorageSick where it fails for more than this object, and
+        ScanCancelled where nobody wants the result any more.
         """
+        with self._blameless():
+            yield from self._open()
+
+    def _open(self) -> Iterator[BinaryIO | None]:
         started = time.perf_counter()
         with self._object() as file:
             self.size_bytes = file.size
@@ -85,6 +98,16 @@ class ItemSource:
             yield cast("BinaryIO", _Wanted(file, self._check))
             self.sha256 = bytes.fromhex(known) if known else self._hash(file)
             self.bytes_read = file.bytes_read
+
+    @contextlib.contextmanager
+    def _blameless(self) -> Iterator[None]:
+        """A storage that fails for everything says nothing about this object."""
+        try:
+            yield
+        except (StorageUnavailable, StorageTimeout) as error:
+            if self.health.is_sick(self.claim.uri):
+                raise StorageSick(str(error)) from error
+            raise
 
     def _object(self) -> OpenObject:
         claim = self.claim

@@ -262,3 +262,16 @@ def test_a_replaced_object_is_put_down_while_it_is_held(session: Session) -> Non
     assert not leases.note_object(session, claim, version=None, etag="newer", size=8)
     (again,) = rows.claim_all(session, scan_id)
     assert (again.etag, again.size) == ("new", 7)
+
+
+def test_giving_up_an_item_of_a_scan_that_goes_on_leaves_it_to_others(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///1")
+    (claim,) = rows.claim_all(session, scan_id)
+    leases.give_up(session, claim)
+    assert status(session, claim) is ItemStatus.QUEUED
+    (again,) = rows.claim_all(session, scan_id)
+    leases.give_up(session, claim)
+    assert status(session, again) is ItemStatus.LEASED
+    scans.cancel(session, scan_id)
+    leases.give_up(session, again)
+    assert status(session, again) is ItemStatus.CANCELLED

@@ -1,0 +1,153 @@
+"""An S3 server that can fall sick: one bucket, listed and read over HTTP."""
+
+from __future__ import annotations
+
+import bisect
+import enum
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+BUCKET = "drill"
+#: How long a hanging request is held; longer than any client waits.
+_HANG_S = 60.0
+
+
+class Mood(enum.Enum):
+    """How the server answers."""
+
+    WELL = "well"
+    #: 500 to everything.
+    BROKEN = "broken"
+    #: Nothing, to everything.
+    HANGING = "hanging"
+
+
+@dataclass(kw_only=True)
+class SickStorage:
+    """The objects, and how requests for them are answered at present."""
+
+    objects: Mapping[str, bytes]
+    endpoint_url: str = ""
+    mood: Mood = Mood.WELL
+    #: Requests that were not answered as they should be.
+    refused: int = 0
+    released: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.keys = sorted(self.objects)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that were killed in the middle are what this is about."""
+
+
+@contextmanager
+def serving(objects: Mapping[str, bytes]) -> Iterator[SickStorage]:
+    """The server, for as long as the block lasts."""
+    state = SickStorage(objects=objects)
+    handler = type("Handler", (_Handler,), {"state": state})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        state.endpoint_url = f"http://127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield state
+        finally:
+            state.released.set()
+            server.shutdown()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state: SickStorage
+
+    def do_GET(self) -> None:
+        if self.state.mood is Mood.BROKEN:
+            self.state.refused += 1
+            self._answer(500, b"<Error><Code>InternalError</Code></Error>")
+        elif self.state.mood is Mood.HANGING:
+            self.state.refused += 1
+            self._hang()
+        else:
+            self._serve()
+
+    do_HEAD = do_GET
+
+    def _hang(self) -> None:
+        until = time.monotonic() + _HANG_S
+        while self.state.mood is Mood.HANGING and time.monotonic() < until:
+            if self.state.released.wait(0.1):
+                break
+        self.close_connection = True
+
+    def _serve(self) -> None:
+        parts = urlsplit(self.path)
+        _, bucket, key = (
+            unquote(parts.path).split("/", 2)
+            if parts.path.count("/") > 1
+            else (
+                "",
+                unquote(parts.path).strip("/"),
+                "",
+            )
+        )
+        if bucket != BUCKET:
+            self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
+        elif key:
+            self._serve_object(key)
+        else:
+            self._serve_page({name: values[-1] for name, values in parse_qs(parts.query).items()})
+
+    def _serve_page(self, query: dict[str, str]) -> None:
+        prefix, limit = query.get("prefix", ""), int(query.get("max-keys", "1000"))
+        after = query.get("continuation-token") or query.get("start-after") or ""
+        start = bisect.bisect_right(self.state.keys, after) if after else 0
+        named = [key for key in self.state.keys[start:] if key.startswith(prefix)]
+        page, more = named[:limit], len(named) > limit
+        contents = "".join(
+            f"<Contents><Key>{escape(key)}</Key><Size>{len(self.state.objects[key])}</Size>"
+            f"<ETag>&quot;{_etag(self.state.objects[key])}&quot;</ETag></Contents>"
+            for key in page
+        )
+        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        self._answer(
+            200,
+            f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}"
+            f"<KeyCount>{len(page)}</KeyCount>{contents}</ListBucketResult>".encode(),
+        )
+
+    def _serve_object(self, key: str) -> None:
+        data = self.state.objects.get(key)
+        if data is None:
+            self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
+            return
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
+        part = data[int(asked[1]) : int(asked[2]) + 1] if asked else data
+        self._answer(206 if asked else 200, part, etag=_etag(data))
+
+    def _answer(self, status: int, body: bytes, etag: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        if etag:
+            self.send_header("ETag", f'"{etag}"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Not to stderr."""
+
+
+def _etag(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
