@@ -64,8 +64,9 @@ def draw(session: Session, claim: Claim, probabilities: Probabilities = USUAL) -
     }
     drawn, asked = session.execute(_DRAW, parameters).one()
     if drawn and not asked:
-        # People judged other bytes under this name, which have been replaced since.
-        session.execute(delete(Review).where(Review.item_id == claim.item_id))
+        # Asked already; or of other bytes under this name, which have been replaced since.
+        stale = Review.item_id == claim.item_id, Review.verdict_id.is_(None)
+        session.execute(delete(Review).where(*stale))
         session.execute(_DRAW, parameters)
     return bool(drawn)
 
@@ -134,7 +135,9 @@ _DRAW = text(
 
 def of_scan(session: Session, scan_id: uuid.UUID) -> list[Stratum]:
     """The strata of one scan: every item with a judged face is in one of them."""
-    return _strata(session, _OF_SCAN, {"scan_id": scan_id})
+    items = "item.scan_id = :scan_id"
+    which = f"{items} AND verdict.model_version_id = scan.model_version_id"
+    return _strata(session, {"scan_id": scan_id}, items=items, which=which)
 
 
 def of_model(session: Session, model_version_id: int) -> list[Stratum]:
@@ -144,7 +147,7 @@ def of_model(session: Session, model_version_id: int) -> list[Stratum]:
     many there are says nothing about the model. Kept crops that were scored again are left out:
     they were kept by what an earlier model called them and stand for nothing else.
     """
-    return _strata(session, _OF_MODEL, {"model_version_id": model_version_id})
+    return _strata(session, {"model_version_id": model_version_id}, items="true", which=_OF_MODEL)
 
 
 def find_scan(session: Session, reference: str) -> uuid.UUID:
@@ -160,8 +163,11 @@ def find_scan(session: Session, reference: str) -> uuid.UUID:
     raise UsageError(f"There is no scan {reference!r}; `deepsweep scans` lists them.")
 
 
-def _strata(session: Session, which: str, parameters: dict[str, Any]) -> list[Stratum]:
-    statement = text(_STRATA.replace("/* which */", which))
+def _strata(
+    session: Session, parameters: dict[str, Any], *, items: str, which: str
+) -> list[Stratum]:
+    """Counts of the items and verdicts that SQL of ours names."""
+    statement = text(_STRATA.replace("/* items */", items).replace("/* which */", which))
     rows = session.execute(statement, parameters)
     return [
         Stratum(
@@ -172,7 +178,6 @@ def _strata(session: Session, which: str, parameters: dict[str, Any]) -> list[St
     ]
 
 
-_OF_SCAN = "item.scan_id = :scan_id AND verdict.model_version_id = scan.model_version_id"
 _OF_MODEL = """verdict.model_version_id = :model_version_id AND verdict.role IN ('scan', 'shadow')
         AND scan.audit_probability > 0 AND item.sample_probability IS NOT NULL"""
 
@@ -185,6 +190,7 @@ _STRATA = """
         FROM review
         JOIN item ON item.id = review.item_id AND item.sampled
         WHERE review.verdict_id IS NOT NULL AND (review.state = 'judged' OR review.round = 3)
+            AND /* items */
         ORDER BY review.item_id, review.round DESC
     ), truth AS (
         SELECT last.item_id, bool_or(label.label = 'fake') AS fake,

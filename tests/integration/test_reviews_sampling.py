@@ -117,6 +117,17 @@ def test_an_undone_transaction_leaves_neither_result_nor_draw(database: Database
         assert session.scalars(select(Review)).all() == []
 
 
+def test_a_draw_that_is_repeated_changes_nothing(session: Session) -> None:
+    scan_id = rows.a_scan(session, "file:///a", audit_probability=1.0)
+    (claim,) = rows.claim_all(session, scan_id)
+    verdicts.record_result(session, claim, queue.a_result(Verdict.REAL))
+    ada = queue.a_reviewer(session)
+    queue.say(session, ada, queue.claimed(session, ada), Label.FAKE)
+    assert sampling.draw(session, claim)
+    assert drawn(session) == [(Verdict.REAL, 1.0, True)]
+    assert [stratum.judged for stratum in sampling.of_scan(session, scan_id)] == [1]
+
+
 def test_a_verdict_taken_over_from_equal_bytes_takes_part_in_the_draw(session: Session) -> None:
     scan_id = rows.a_scan(session, "file:///a", "file:///b", audit_probability=1.0)
     first, second = rows.claim_all(session, scan_id)
