@@ -108,9 +108,13 @@ class Streams:
         self._lock = threading.Lock()
         self._open = 0
 
+    def is_full(self) -> bool:
+        """Whether there are as many as there may be."""
+        return self._open >= MAX_STREAMS
+
     def check(self) -> None:
         """Raise RateLimited where there are too many already."""
-        if self._open >= MAX_STREAMS:
+        if self.is_full():
             raise RateLimited("Too many progress streams are open.", retry_after_s=10)
 
     @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -13,9 +12,11 @@ from http import HTTPStatus
 from anyio import move_on_after
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.problems import MEDIA_TYPE
+from api import problems, security
+from core.errors import DeepsweepError, RequestTooLarge
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ _SAFE_HEADERS = {
 }
 
 
+_CRASHED = "Something broke here; the request's id finds it in the logs."
 #: Told of every request: method, route, status, seconds.
 Observe = Callable[[str, str, int, float], None]
 
@@ -76,18 +78,40 @@ class _Request:
         self._whole = False
         self.status = 0
         self._sent_bytes = 0
-        headers = Headers(scope=scope)
+        self._headers = headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         self._announced = headers.get("content-length", "")
+        self._has_body = self._announced not in ("", "0") or "transfer-encoding" in headers
         scope["deepsweep.request_id"] = self.id
 
     async def run(self, app: ASGIApp) -> None:
-        """Answer the request."""
-        if self._announced.isdigit() and int(self._announced[:18]) > self._limit:
-            await self._refuse()
-        else:
+        """Answer the request; a mistake of ours is told to the log, and to the caller its id."""
+        try:
+            self._check_head()
+        except DeepsweepError as error:
+            answer = problems.of_error(Request(self._scope), error)
+            await answer(self._scope, self._receive, self._stamped)
+            return
+        try:
             await app(self._scope, self._counted, self._stamped)
+        except Exception as error:  # the border of a request: the process serves on
+            _log.exception("request_crashed", extra={"request_id": self.id})
+            if self.status:
+                raise RuntimeError("an answer broke off") from error  # the server hangs up
+            crash = problems.of_error(Request(self._scope), DeepsweepError(_CRASHED))
+            await crash(self._scope, self._receive, self._stamped)
+
+    def _check_head(self) -> None:
+        """Refuse what can be refused before a byte of the body is read.
+
+        The framework reads and parses bodies before it asks who sends them. Raises
+        Unauthenticated, RequestTooLarge.
+        """
+        if self._has_body and self._scope["path"].startswith("/v1/"):
+            security.check_form(security.bearer_of(self._headers.get("authorization")))
+        if self._announced.isdigit() and int(self._announced[:18]) > self._limit:
+            raise RequestTooLarge(self._too_large())
 
     @property
     def route(self) -> str:
@@ -120,31 +144,12 @@ class _Request:
             headers["X-Request-Id"] = self.id
             for name, value in _SAFE_HEADERS.items():
                 headers.setdefault(name, value)
+            if self._has_body and not self._whole:
+                # What is still on its way would be read for nothing, and for as long as it comes.
+                headers["Connection"] = "close"
         else:
             self._sent_bytes += len(message.get("body", b""))
         await self._send(message)
-
-    async def _refuse(self) -> None:
-        """Answer and hang up: what is still on its way is not read."""
-        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        problem = {
-            "type": "urn:deepsweep:problem:request_too_large",
-            "title": status.phrase,
-            "status": status,
-            "detail": self._too_large(),
-            "code": "request_too_large",
-            "request_id": self.id,
-            "errors": None,
-        }
-        body = json.dumps(problem).encode()
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
-        ]
-        start = {"type": "http.response.start", "status": int(status), "headers": headers}
-        await self._stamped(start)
-        await self._stamped({"type": "http.response.body", "body": body})
 
     def write_log(self, took_s: float) -> None:
         """Paths by their pattern, and never their query: ids are fields, secrets are nowhere."""

@@ -18,6 +18,7 @@ _KINDS = {
     "try.html": "text/html; charset=utf-8",
     "try.js": "text/javascript; charset=utf-8",
     "try.css": "text/css; charset=utf-8",
+    "icon.svg": "image/svg+xml",
 }
 #: Scripts and styles come from here, pictures also from the visitor's own files (blob:).
 _POLICY = "; ".join(

@@ -126,18 +126,27 @@ def response(
     )
 
 
+def of_error(request: Request, error: errors.DeepsweepError) -> JSONResponse:
+    """An error of ours as an answer."""
+    ours = any(isinstance(error, kind) for kind in _OURS)
+    detail = _nearest(error, _OURS) if ours else str(error)
+    return response(request, status_of(error), error.code, detail, headers=_headers(error))
+
+
 def request_id(request: Request) -> str:
     """The request's identifier, as the outermost layer gave it."""
     return str(request.scope.get("deepsweep.request_id", "unknown"))
 
 
 def install(app: FastAPI) -> None:
-    """Have every refusal of the application leave as a problem."""
+    """Have every refusal of the application leave as a problem.
+
+    Mistakes of ours are caught further out, by `api.middleware`.
+    """
     app.add_exception_handler(errors.DeepsweepError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ClientDisconnect, _on_hang_up)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -162,15 +171,12 @@ def status_of(error: errors.DeepsweepError) -> HTTPStatus:
 
 async def _on_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.DeepsweepError)
-    status = status_of(error)
-    ours = any(isinstance(error, kind) for kind in _OURS)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.warning(
             "request_failed",
             extra={"request_id": request_id(request), "code": error.code, "why": str(error)},
         )
-    detail = _nearest(error, _OURS) if ours else str(error)
-    return response(request, status, error.code, detail, headers=_headers(error))
+    return of_error(request, error)
 
 
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
@@ -203,17 +209,6 @@ async def _on_http(request: Request, error: Exception) -> JSONResponse:
 async def _on_hang_up(request: Request, _: Exception) -> JSONResponse:
     """Nobody hears it; it is what the log shows for the request."""
     return response(request, HTTPStatus.BAD_REQUEST, "hung_up", "The caller has hung up.")
-
-
-async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    """A mistake of ours: the log gets everything, the caller an identifier to ask with."""
-    _log.error("request_crashed", extra={"request_id": request_id(request)}, exc_info=error)
-    return response(
-        request,
-        HTTPStatus.INTERNAL_SERVER_ERROR,
-        "internal_error",
-        "Something broke here; the request's id finds it in the logs.",
-    )
 
 
 def _headers(error: errors.DeepsweepError) -> dict[str, str]:

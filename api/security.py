@@ -50,13 +50,27 @@ class Caller:
             raise NotFound(sentence)
 
 
-def authenticate(services: Services, token: str | None, client: str) -> Caller:
-    """The caller behind a bearer token. Raises Unauthenticated, RateLimited."""
+def check_form(token: str | None) -> str:
+    """What can be a key at all, by its form and checksum: nothing else reaches the database.
+
+    Raises Unauthenticated.
+    """
     if token is None:
         raise Unauthenticated("Send an API key as `Authorization: Bearer dsk_...`.")
-    # Form and checksum first: what was typed wrong or made up never reaches the database.
     if not keys.is_well_formed(token):
         raise Unauthenticated("This is not an API key; keys look like dsk_<prefix>_<secret>.")
+    return token
+
+
+def bearer_of(header: str | None) -> str | None:
+    """The token of an Authorization header."""
+    scheme, _, token = (header or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token else None
+
+
+def authenticate(services: Services, token: str | None, client: str) -> Caller:
+    """The caller behind a bearer token. Raises Unauthenticated, RateLimited."""
+    token = check_form(token)
     wait_s = services.guesses.wait_s(client, token)
     if wait_s:
         raise RateLimited("Too many unknown keys came from this address.", retry_after_s=wait_s)

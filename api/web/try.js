@@ -136,7 +136,7 @@ function showMedium(item, url) {
   const medium = document.createElement(video ? "video" : "img");
   if (video) Object.assign(medium, { controls: true, muted: true, playsInline: true, preload: "auto" });
   else medium.alt = "The picture that was judged";
-  medium.addEventListener(video ? "loadedmetadata" : "load", drawBoxes);
+  medium.addEventListener(video ? "loadedmetadata" : "load", () => (video ? seek(mostSuspicious(item).pts_s) : drawBoxes()));
   medium.addEventListener("timeupdate", drawBoxes);
   medium.addEventListener("seeked", drawBoxes);
   medium.addEventListener("error", () => {
@@ -147,6 +147,10 @@ function showMedium(item, url) {
   state.medium = medium;
   $("view").prepend(medium);
   medium.src = url;
+}
+
+function mostSuspicious(item) {
+  return item.frames.reduce((best, each) => ((each.score ?? -1) > (best.score ?? -1) ? each : best));
 }
 
 function shownFrame() {
@@ -172,7 +176,7 @@ function drawBoxes() {
     const place = { x: x1, y: y1, width: x2 - x1, height: y2 - y1, rx: (x2 - x1) / 20 };
     const group = vector("g", { class: wordOf(face.score) });
     const label = vector("text", { x: x1, y: Math.max(y1 - size * 0.35, size), "font-size": size });
-    label.textContent = `${SIGNS[wordOf(face.score)]} ${percent(face.score)} · person ${face.track + 1}`;
+    label.textContent = `${SIGNS[wordOf(face.score)]} ${percent(face.score)} · track ${face.track}`;
     group.append(vector("rect", { ...place, class: "halo" }), vector("rect", place), label);
     svg.append(group);
   }
@@ -186,7 +190,7 @@ function showPeople(item) {
   const top = Math.max(...item.tracks.map((each) => each.score));
   $("people").replaceChildren(...item.tracks.map((each) =>
     element("tr", { className: each.score === top ? "top" : "" },
-      element("td", {}, `${SIGNS[wordOf(each.score)]} Person ${each.track + 1}`),
+      element("td", {}, `${SIGNS[wordOf(each.score)]} track ${each.track}`),
       element("td", {}, percent(each.score)),
       element("td", {}, String(each.frames)))));
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,16 +12,19 @@ from typing import Any
 
 import httpx2 as httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from api import app as api_app
+from api import server
 from core.errors import QueueUnavailable
 from core.settings import Settings
 from core.vocabulary import Priority, Scope
 from db import keys, scans, verdicts
 from db.session import Database
+from tests.integration.db_fixtures import wait_until
 from tests.integration.db_rows import a_model, a_result, an_object, claim_all
 
 #: What keys of the tests may have scanned.
@@ -114,6 +118,20 @@ def stranger(api_keys: Keys) -> Iterator[httpx.Client]:
     """Another key with the same rights."""
     with api_keys.client(Scope.SCAN, Scope.READ, name="stranger") as made:
         yield made
+
+
+@pytest.fixture
+def live(api: FastAPI, api_settings: Settings) -> Iterator[str]:
+    """The same API behind a real server; its base URL."""
+    settings = api_settings.model_copy(update={"api_port": 0})
+    uvicorn_server = uvicorn.Server(server.configuration(api, settings))
+    thread = threading.Thread(target=uvicorn_server.run)
+    thread.start()
+    wait_until(lambda: uvicorn_server.started)
+    port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    uvicorn_server.should_exit = True
+    thread.join()
 
 
 ScanMaker = Callable[..., dict[str, Any]]

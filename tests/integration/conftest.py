@@ -6,6 +6,7 @@ from tests.integration.api_fixtures import (
     api_settings,
     client,
     hints,
+    live,
     scanned,
     stranger,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "engine",
     "faulty_s3",
     "hints",
+    "live",
     "model",
     "model_folder",
     "parts",
