@@ -47,6 +47,11 @@ COMMANDS = {
         attribute="estimate",
         help="Estimate how often verdicts were wrong, from what people judged.",
     ),
+    "data": LazyCommand(
+        module="cli.data",
+        attribute="data",
+        help="Import labelled media, and freeze them as snapshots to train on.",
+    ),
     "explain": LazyCommand(
         module="cli.explain",
         attribute="explain",
