@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from detector.spec import Evaluation
     from training.fitting import StepReport
+    from training.judging import Judged
 
 #: The figures that the table of a terminal has room for; --json has all of them.
 SHOWN = ("auc", "accuracy", "recall_at_fpr_5", "log_loss", "calibration_error", "uncertain")
@@ -120,6 +122,11 @@ def train(
 @click.option("--frames", "plan", default="uniform:16", show_default=True, metavar="PLAN")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@click.option(
+    "--html",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write one page with plots and the worst errors as pictures; it opens from disk.",
+)
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -129,6 +136,7 @@ def evaluate(
     plan: str,
     device: str,
     as_json: bool,
+    html: Path | None,
 ) -> None:
     """Judge labelled media with the MODEL in a folder, as scanning would, and print its figures.
 
@@ -136,27 +144,51 @@ def evaluate(
     Examples:
       deepsweep evaluate detector/weights/default --data ../data
       deepsweep evaluate runs/one/model --data ../data --on dev --json
+      deepsweep evaluate runs/one/model --data ../data --html dev.html
     """
     from core.vocabulary import SamplingPlan
     from training import evaluation
 
     found: list[Evaluation] = []
+    judged: dict[str, list[Judged]] = {on: [] for on in sets}
     with _bar("judging") as progress:
-        for on in sets:
+
+        def keep(on: str, one: Judged) -> None:
+            judged[on].append(one)
+            _tick(progress, f"judging {one.medium.source}")
+
+        for on in judged:
             found += evaluation.run(
                 model,
                 data,
                 on,
                 plan=SamplingPlan.parse(plan),
                 device=device,
-                on_judged=lambda judged: _tick(progress, f"judging {judged.medium.source}"),
+                on_judged=partial(keep, on),
             )
+    if html:
+        _write_page(html, model, data, judged, found)
     if as_json:
         click.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
     else:
         _print(found)
     if not any(one.figures for one in found):
         ctx.exit(EXIT_FAILED)
+
+
+def _write_page(
+    html: Path, model: Path, data: Path, judged: dict[str, list[Judged]], found: list[Evaluation]
+) -> None:
+    from cli.outputs import replacing
+    from detector import artifact
+    from training import evaluation_page
+
+    sets = [
+        evaluation_page.Judgements(on=on, folder=data / on, judged=media, evaluations=found)
+        for on, media in judged.items()
+    ]
+    with replacing(str(html)) as stream:
+        stream.write(evaluation_page.render(artifact.read_card(model), sets))
 
 
 @contextmanager

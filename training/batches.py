@@ -23,13 +23,15 @@ from training import shape
 from training.crops import Example, load_crop
 from training.degrade import degrade
 from training.recipe import Recipe
-from training.synthesis import Portrait, handled, make_fake
+from training.synthesis import Fake, Portrait, handled, make_fake, whole_or_face
 
 #: A fake made by `training.resynthesis`, read from the cache instead of made on the spot.
 REDRAWN = "redrawn"
 #: Faces that a swap may choose from; the one most alike in pose is taken.
 CANDIDATES = 12
 
+#: Pixels of the crop to a cell of the maps: MobileNetV2's stride before its last stage.
+CELL_PX = 16
 #: Of the reals in a fake's group, this many media are compared with it.
 RELATED = 6
 
@@ -46,6 +48,9 @@ class Batch:
     labels: npt.NDArray[np.float32]
     #: The first `pairs` crops are reals, the next `pairs` the fakes made of them, in one order.
     pairs: int
+    #: Where each pair's fake is foreign, and where its seam runs: float32 (pairs, 2, cells, cells)
+    #: in 0..1, a cell for each `CELL_PX` pixels of the crop.
+    maps: npt.NDArray[np.float32]
 
 
 class Steps(Dataset[Batch]):
@@ -65,52 +70,54 @@ class Steps(Dataset[Batch]):
         # OpenCV's own threads beside torch's cost a lot on few cores.
         cv2.setNumThreads(1)
         plan = self._recipe.batch
-        reals, fakes, labelled = [], [], []
-        for slot in range(plan.pairs):
-            real, fake = self._pair(np.random.default_rng([self._recipe.seed, step, slot]))
-            reals.append(real)
-            fakes.append(fake)
+        pairs = [
+            self._pair(np.random.default_rng([self._recipe.seed, step, slot]))
+            for slot in range(plan.pairs)
+        ]
+        labelled: list[Pixels] = []
         for slot in range(plan.pairs, plan.pairs + plan.labelled):
             rng = np.random.default_rng([self._recipe.seed, step, slot])
             labelled += self._labelled(rng)
         labels = [0.0] * plan.pairs + [1.0] * plan.pairs + [1.0, 0.0] * plan.labelled
         return Batch(
-            crops=np.stack(reals + fakes + labelled),
+            crops=np.stack([pair[0] for pair in pairs] + [pair[1] for pair in pairs] + labelled),
             labels=np.array(labels, np.float32),
             pairs=plan.pairs,
+            maps=_stacked([pair[2] for pair in pairs], self._recipe.input.size_px // CELL_PX),
         )
 
-    def _pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels]:
+    def _pair(self, rng: np.random.Generator) -> tuple[Pixels, Pixels, Pixels]:
+        """A real crop, the fake made of it, and the fake's maps (cells, cells, 2)."""
         real = self._pool.real(rng, self._recipe.batch.video)
         portrait, box = self._portrait(real)
         other, _ = self._portrait(self._pool.alike(real, rng))
         fake = self._fake(real, portrait, other, rng)
         photo = handled(portrait.image, rng)
-        worn_real, worn_fake = self._alike((photo, fake), box, rng)
-        return worn_real, worn_fake
+        view = _view(box, portrait.side_px, self._recipe, rng)
+        maps = np.stack([fake.mask, fake.seam], axis=-1) * 255
+        cells = self._recipe.input.size_px // CELL_PX
+        return (
+            view.show(photo),
+            view.show(fake.image),
+            view.cut(np.rint(maps).astype(np.uint8), cells),
+        )
 
     def _fake(
         self, real: Example, portrait: Portrait, other: Portrait, rng: np.random.Generator
-    ) -> Pixels:
+    ) -> Fake:
         methods = dict(self._recipe.synthesis.methods)
         total, redrawn = sum(methods.values()), methods.pop(REDRAWN, 0.0)
         versions = redrawn_files(self._cache, real) if rng.random() < redrawn / total else []
         if not versions:
             return make_fake(portrait, other, rng, methods)[0]
         picture = _read(versions[int(rng.integers(len(versions)))])
-        image = self._frame(real, picture)[0]
-        if rng.random() < 0.6:
-            return image
-        hard = shape.outline_mask(portrait.landmarks, portrait.side_px, _outline(rng), rng)
-        mask = shape.soften(hard, rng)[..., None]
-        mixed = image * mask + portrait.image * (1 - mask)
-        return np.rint(mixed).clip(0, 255).astype(np.uint8)
+        return whole_or_face(self._frame(real, picture)[0], portrait, rng)
 
     def _labelled(self, rng: np.random.Generator) -> list[Pixels]:
         fake = self._pool.fake(rng, self._recipe.batch.kinds)
         real = self._partner(fake, rng)
         return [
-            self._alike((portrait.image,), box, rng)[0]
+            _view(box, portrait.side_px, self._recipe, rng).show(portrait.image)
             for portrait, box in (self._portrait(fake), self._portrait(real))
         ]
 
@@ -125,7 +132,7 @@ class Steps(Dataset[Batch]):
 
     def _thumbnail(self, example: Example) -> npt.NDArray[np.float32]:
         small = cv2.resize(load_crop(self._cache, example), (24, 24), interpolation=cv2.INTER_AREA)
-        return small.astype(np.float32)
+        return np.asarray(small, np.float32)
 
     def _portrait(self, example: Example) -> tuple[Portrait, Box]:
         """The example at the side and margin at which fakes are made, and its face's box there."""
@@ -139,22 +146,48 @@ class Steps(Dataset[Batch]):
         image = crop(picture, example.box, plan.margin, plan.side_px)
         return image, crop_transform(example.box, plan.margin, plan.side_px)
 
-    def _alike(
-        self, images: Sequence[Pixels], box: Box, rng: np.random.Generator
-    ) -> tuple[Pixels, ...]:
-        """The same degradation, crop and mirroring for every picture."""
-        seed = int(rng.integers(1 << 62))
-        cut = _jittered(box, self._recipe, rng)
-        size = self._recipe.input.size_px
-        mirror = rng.random() < 0.5
-        chip = _chip(box, images[0].shape[0], rng) if rng.random() < 0.25 else None
-        strength = self._recipe.augmentation.degrade
-        result = []
-        for image in images:
-            worn = degrade(image, np.random.default_rng(seed), strength=strength)
-            face = crop(worn if chip is None else _cut_to(worn, chip), cut, 0.0, size)
-            result.append(np.ascontiguousarray(face[:, ::-1]) if mirror else face)
-        return tuple(result)
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """How a picture is worn and cut: the same for every picture that it is applied to."""
+
+    #: Seed of the degradations, and how often they come.
+    seed: int
+    strength: float
+    #: The square that the crop shows.
+    square: Box
+    size_px: int
+    mirror: bool
+    #: A tight rectangle outside of which edge pixels are repeated, or None.
+    chip: tuple[int, int, int, int] | None
+
+    def show(self, image: Pixels) -> Pixels:
+        """The picture as the network sees it: uint8 (size, size, 3)."""
+        worn = degrade(image, np.random.default_rng(self.seed), strength=self.strength)
+        return self.cut(worn, self.size_px)
+
+    def cut(self, image: Pixels, size_px: int) -> Pixels:
+        """The same part of the picture, not worn, at any size."""
+        face = crop(image if self.chip is None else _cut_to(image, self.chip),
+                    self.square, 0.0, size_px)  # fmt: skip
+        return np.ascontiguousarray(face[:, ::-1]) if self.mirror else face
+
+
+def _view(box: Box, side_px: int, recipe: Recipe, rng: np.random.Generator) -> View:
+    return View(
+        seed=int(rng.integers(1 << 62)),
+        strength=recipe.augmentation.degrade,
+        square=_jittered(box, recipe, rng),
+        size_px=recipe.input.size_px,
+        mirror=bool(rng.random() < 0.5),
+        chip=_chip(box, side_px, rng) if rng.random() < 0.25 else None,
+    )
+
+
+def _stacked(maps: Sequence[Pixels], cells: int) -> npt.NDArray[np.float32]:
+    if not maps:
+        return np.zeros((0, 2, cells, cells), np.float32)
+    return np.divide(np.stack(maps).transpose(0, 3, 1, 2), 255, dtype=np.float32)
 
 
 def _jittered(box: Box, recipe: Recipe, rng: np.random.Generator) -> Box:
@@ -189,10 +222,6 @@ def _cut_to(image: Pixels, chip: tuple[int, int, int, int]) -> Pixels:
         ),
         np.uint8,
     )  # fmt: skip
-
-
-def _outline(rng: np.random.Generator) -> str:
-    return shape.FACE_OUTLINES[int(rng.integers(len(shape.FACE_OUTLINES)))]
 
 
 def _read(path: Path) -> Pixels:

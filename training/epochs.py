@@ -12,19 +12,29 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from core.errors import UsageError
 from detector.faces import crop
 from detector.frames import Pixels
 from training.augment import augment
-from training.batches import Batch
 from training.crops import Example, by_media, load_crop
 from training.published import Augmentation, Published
 from training.synthesis import Portrait, make_fake
 
 #: BatchNorm needs two crops to tell a spread; a smaller rest of an epoch is left out.
 FEWEST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One step's crops."""
+
+    #: RGB uint8 (n, size, size, 3).
+    crops: Pixels
+    #: 1 for fake, float32 (n,).
+    labels: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +93,7 @@ class Epochs:
         return round(total * (1 - share)), round(total * share)
 
 
-class Epoch(Dataset[Batch]):
+class Epoch(Dataset[Shown]):
     """The batches of one epoch; each is made when asked for."""
 
     def __init__(
@@ -107,16 +117,15 @@ class Epoch(Dataset[Batch]):
         whole, rest = divmod(len(self.draws), self._size)
         return whole + (rest >= self._fewest)
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> Shown:
         if not 0 <= step < len(self):
             raise IndexError(step)
         # OpenCV's own threads beside torch's cost a lot on few cores.
         cv2.setNumThreads(1)
         places = range(step * self._size, min((step + 1) * self._size, len(self.draws)))
-        return Batch(
+        return Shown(
             crops=np.stack([self._picture(place) for place in places]),
             labels=np.array([self.draws[place].fake for place in places], np.float32),
-            pairs=0,
         )
 
     def _picture(self, place: int) -> Pixels:
@@ -126,7 +135,7 @@ class Epoch(Dataset[Batch]):
         if draw.made:
             landmarks = np.array(draw.example.landmarks, np.float32)
             portrait = Portrait(image=picture, landmarks=landmarks)
-            picture = make_fake(portrait, portrait, rng, {"self-blend": 1.0})[0]
+            picture = make_fake(portrait, portrait, rng, {"self-blend": 1.0})[0].image
         face = crop(picture, draw.example.box, plan.input.crop_margin, plan.input.size_px)
         return augment(face, plan.augmentation, rng)
 

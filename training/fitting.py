@@ -56,9 +56,9 @@ def fit(
     averaged network is validated and the run checkpointed. Of the averages validated, the one
     with the highest `score` is returned.
     """
-    module = networks.prepare(recipe.network, data, _first_crops(steps, recipe), recipe.seed)
+    module = _guided(recipe, steps, data)
     optimiser = _optimiser(module, recipe.optimiser)
-    average = networks.Average(module, recipe.optimiser.average)
+    average = networks.Average(module.network, recipe.optimiser.average)
     progress = checkpoint.load(out, recipe.sha256, module, optimiser, average)
     progress = progress or Progress(recipe_sha256=recipe.sha256)
     losses: list[float] = []
@@ -69,16 +69,16 @@ def fit(
         figures = None
         if progress.step % recipe.validate_every == 0 or progress.step == recipe.optimiser.steps:
             progress.seconds = time.monotonic() - begun
-            figures = _validate(module, average, validate, out, progress, losses)
+            figures = _validate(module.network, average, validate, out, progress, losses)
             losses = []
             checkpoint.save(out, progress, module, optimiser, average)
         if on_step:
             on_step(_report(recipe, progress, batch, losses, figures))
-    return _best(module, out), progress
+    return _best(module.network, out), progress
 
 
 def train_step(
-    module: nn.Module,
+    module: networks.Guided,
     optimiser: torch.optim.Optimizer,
     average: networks.Average,
     batch: Batch,
@@ -92,13 +92,15 @@ def train_step(
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(recipe.optimiser, step)
     with torch.autocast("cpu", torch.bfloat16):
-        logits = module(to_tensor(batch.crops, recipe.input))
+        logits, maps = module(to_tensor(batch.crops, recipe.input))
     loss = batch_loss(logits.float(), batch, recipe.optimiser)
+    if maps is not None:
+        loss = loss + recipe.optimiser.guidance * map_loss(maps.float(), batch)
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm)
     optimiser.step()
-    average.update(module, step)
+    average.update(module.network, step)
     return float(loss.detach())
 
 
@@ -113,12 +115,26 @@ def batch_loss(logits: torch.Tensor, batch: Batch, plan: Optimiser) -> torch.Ten
     return loss
 
 
+def map_loss(maps: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Cross-entropy of each cell of the pairs: nowhere in the reals, the masks in their fakes."""
+    of_fakes = torch.from_numpy(batch.maps)
+    targets = torch.cat([torch.zeros_like(of_fakes), of_fakes])
+    return F.binary_cross_entropy_with_logits(maps[: 2 * batch.pairs], targets)
+
+
 def learning_rate(plan: Optimiser, step: int) -> float:
     """Linear warm-up, then a cosine down to 1% of the peak."""
     if step < plan.warm_up_steps:
         return plan.learning_rate * (step + 1) / plan.warm_up_steps
     done = (step - plan.warm_up_steps) / max(1, plan.steps - plan.warm_up_steps)
     return plan.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, done))))
+
+
+def _guided(recipe: Recipe, steps: Dataset[Batch], data: Path) -> networks.Guided:
+    first = _first_crops(steps, recipe)
+    network = networks.prepare(recipe.network, data, first, recipe.seed)
+    layer = recipe.optimiser.guided_layer if recipe.optimiser.guidance else ""
+    return networks.Guided(network, layer, first)
 
 
 def _optimiser(module: nn.Module, plan: Optimiser) -> torch.optim.Optimizer:

@@ -117,6 +117,35 @@ def _reestimate(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
     layer.bias.copy_(shift + scale * mean)
 
 
+class Guided(nn.Module):
+    """A network whose inner layer is also asked where a fake is foreign, while it trains.
+
+    A label says one bit about a crop; the masks of self-made fakes say where to look (face X-ray,
+    Li et al., CVPR 2020). Only `network` is kept in the end.
+    """
+
+    def __init__(self, network: nn.Module, layer: str, sample: torch.Tensor) -> None:
+        """`layer` names the inner layer; "" asks none. `sample` tells its channels."""
+        super().__init__()
+        self.network = network
+        self.head: nn.Conv2d | None = None
+        # One slot, outside of the modules: copies of the network must not carry activations.
+        self._seen: list[torch.Tensor] = []
+        if layer:
+            network.get_submodule(layer).register_forward_hook(self._keep)
+            with torch.no_grad():
+                network(sample[:1])
+            self.head = nn.Conv2d(self._seen[0].shape[1], 2, 1)
+
+    def _keep(self, _layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        self._seen[:] = [output]
+
+    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Logits (n,), and the logits of the maps (n, 2, cells, cells) where a layer is asked."""
+        logits = self.network(crops)
+        return logits, self.head(self._seen.pop()) if self.head is not None else None
+
+
 class Average:
     """An exponential average of a network's weights and statistics, kept in its own copy."""
 

@@ -90,6 +90,10 @@ class Optimiser(_Part):
     average: Share = 0.998
     #: Weight of the loss that ranks each fake above the real it was made of.
     ranking: float = Field(default=0.0, ge=0)
+    #: Weight of the loss that asks an inner layer where a fake is foreign; 0 asks nothing.
+    guidance: float = Field(default=0.0, ge=0)
+    #: The layer that is asked; its map has a cell for each 16 pixels of the crop.
+    guided_layer: str = "features.13"
     #: Labels become this far from 0 and 1.
     smoothing: Share = 0.0
     clip_norm: float = Field(default=5.0, gt=0)

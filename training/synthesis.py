@@ -41,13 +41,28 @@ class Portrait:
         return self.image.shape[0]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fake:
+    """A picture with a foreign part, and where that part is."""
+
+    #: RGB uint8 (side, side, 3).
+    image: Pixels
+    #: 1 where the picture was replaced, 0 where it is the photo: float32 (side, side).
+    mask: Mask
+
+    @property
+    def seam(self) -> Mask:
+        """1 on the middle of the mask's edge, 0 inside and outside (face X-ray, Li et al. 2020)."""
+        return 4 * self.mask * (1 - self.mask)
+
+
 #: Makes a fake of the first portrait; the second shows somebody else.
-Recipe = Callable[[Portrait, Portrait, np.random.Generator], Pixels]
+Recipe = Callable[[Portrait, Portrait, np.random.Generator], Fake]
 
 
 def make_fake(
     portrait: Portrait, other: Portrait, rng: np.random.Generator, mix: Mapping[str, float]
-) -> tuple[Pixels, str]:
+) -> tuple[Fake, str]:
     """A fake of `portrait` by a method drawn with the weights of `mix`, and the method's name."""
     names = sorted(mix)
     weights = np.array([mix[name] for name in names])
@@ -70,7 +85,7 @@ def handled(photo: Pixels, rng: np.random.Generator) -> Pixels:
 # --- the methods -------------------------------------------------------------------------------
 
 
-def self_blend(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Pixels:
+def self_blend(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Fake:
     """The face blended onto itself after small changes of colour, sharpness and position."""
     inner, outer = portrait.image, portrait.image
     if rng.random() < 0.5:
@@ -82,7 +97,7 @@ def self_blend(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Pix
     return blend(_warp(inner, matrix), outer, _warp(mask, matrix), rng)
 
 
-def swap(portrait: Portrait, other: Portrait, rng: np.random.Generator) -> Pixels:
+def swap(portrait: Portrait, other: Portrait, rng: np.random.Generator) -> Fake:
     """Somebody else's face laid over this one, at a swapping network's resolution."""
     fitting = shape.fit if rng.random() < 0.7 else shape.similarity
     foreign = _through_aligned(other, portrait, fitting(other.landmarks, portrait.landmarks), rng)
@@ -91,20 +106,25 @@ def swap(portrait: Portrait, other: Portrait, rng: np.random.Generator) -> Pixel
     if rng.random() < 0.93:
         foreign = colours.transfer(foreign, portrait.image, hard)
     if rng.random() < 0.08:
-        return _poisson(foreign, portrait.image, hard)
+        return Fake(image=_poisson(foreign, portrait.image, hard), mask=hard)
     return blend(foreign, portrait.image, shape.soften(shape.deform(hard, rng), rng), rng)
 
 
-def resynthesise(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Pixels:
+def resynthesise(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Fake:
     """The whole picture, or the face in it, as if it came out of a generator."""
     generated = traces.leave(portrait.image, rng)
+    return whole_or_face(generated, portrait, rng)
+
+
+def whole_or_face(generated: Pixels, portrait: Portrait, rng: np.random.Generator) -> Fake:
+    """A picture drawn anew, as it is or with only its face laid over the photo."""
     if rng.random() < 0.5:
-        return generated
+        return Fake(image=generated, mask=np.ones(generated.shape[:2], np.float32))
     mask = _mask(portrait, _pick(shape.FACE_OUTLINES, rng), rng)
-    return _mix(generated, portrait.image, mask)
+    return Fake(image=_mix(generated, portrait.image, mask), mask=mask)
 
 
-def reenact(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Pixels:
+def reenact(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Fake:
     """The person's own face moved a little, drawn anew and set back: expression and lip sync."""
     field = shape.smooth_field(
         portrait.side_px, rng, cells=int(rng.integers(4, 8)), amount_px=0.008 * portrait.side_px
@@ -117,21 +137,23 @@ def reenact(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Pixels
     return blend(drawn, portrait.image, _mask(portrait, name, rng), rng)
 
 
-def edit_part(portrait: Portrait, other: Portrait, rng: np.random.Generator) -> Pixels:
+def edit_part(portrait: Portrait, other: Portrait, rng: np.random.Generator) -> Fake:
     """Eyes, nose, mouth or half a face taken from somebody else, as a retoucher composites."""
     matrix = shape.fit(other.landmarks, portrait.landmarks)
     foreign = _warp(other.image, matrix)
     names = {_pick(shape.PART_OUTLINES, rng) for _ in range(int(rng.integers(1, 4)))}
-    result = portrait.image
+    result, touched = portrait.image, np.zeros((portrait.side_px,) * 2, np.float32)
     for name in sorted(names):
         hard = shape.outline_mask(portrait.landmarks, portrait.side_px, name, rng)
         near = cv2.dilate(hard, np.ones((9, 9), np.uint8))
         matched = colours.transfer(foreign, result, near) if rng.random() < 0.9 else foreign
         if rng.random() < 0.12:
-            result = _poisson(matched, result, hard)
+            result, mask = _poisson(matched, result, hard), hard
         else:
-            result = _mix(matched, result, shape.soften(hard, rng))
-    return result
+            mask = shape.soften(hard, rng)
+            result = _mix(matched, result, mask)
+        touched = np.maximum(touched, mask)
+    return Fake(image=result, mask=touched)
 
 
 METHODS: Mapping[str, Recipe] = {
@@ -146,9 +168,10 @@ METHODS: Mapping[str, Recipe] = {
 # --- steps -------------------------------------------------------------------------------------
 
 
-def blend(inner: Pixels, outer: Pixels, mask: Mask, rng: np.random.Generator) -> Pixels:
+def blend(inner: Pixels, outer: Pixels, mask: Mask, rng: np.random.Generator) -> Fake:
     """`inner` over `outer` where the mask is 1, at a random ratio."""
-    return _mix(inner, outer, mask * np.float32(rng.choice(BLEND_RATIOS)))
+    ratio = np.float32(rng.choice(BLEND_RATIOS))
+    return Fake(image=_mix(inner, outer, mask * ratio), mask=mask)
 
 
 def _mix(inner: Pixels, outer: Pixels, mask: Mask) -> Pixels:

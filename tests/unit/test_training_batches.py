@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.training_cache import medium, recipe, write_cache
 from training import batches, crops
-from training.recipe import Batch, Validation
+from training.recipe import Augmentation, Batch, Synthesis, Validation
 from training.split import split
 
 
@@ -94,3 +94,18 @@ def test_kinds_without_a_fake_are_refused(cache: Path):
     pool = batches.Pool(crops.load_examples(cache))
     with pytest.raises(ValueError, match="no labelled fakes of diffusion"):
         pool.fake(np.random.default_rng(0), {"diffusion": 1.0})
+
+
+def test_the_maps_of_a_pair_lie_where_it_differs(cache: Path):
+    plan = recipe(
+        batch=Batch(pairs=8, labelled=0),
+        synthesis=Synthesis(methods={"edit-part": 1.0}, side_px=96),
+        augmentation=Augmentation(degrade=0.0),
+    )
+    steps = batches.Steps(crops.load_examples(cache), cache, plan)
+    for batch in (steps[0], steps[1]):
+        assert batch.maps.shape == (8, 2, 4, 4)
+        apart = np.abs(batch.crops[:8].astype(int) - batch.crops[8:]).mean(3)
+        cells = apart.reshape(8, 4, 16, 4, 16).mean((2, 4))
+        inside, outside = batch.maps[:, 0] > 0.5, batch.maps[:, 0] == 0
+        assert np.median(cells[inside]) > 2 * np.median(cells[outside])

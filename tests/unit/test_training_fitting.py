@@ -70,9 +70,9 @@ def test_the_loss_falls_on_a_batch_seen_again_and_again(cache: Path):
     )
     batch = batches.Steps(crops.load_examples(cache), cache, plan)[0]
     torch.manual_seed(0)
-    module = architectures.build(plan.network.architecture)
+    module = networks.Guided(architectures.build(plan.network.architecture), "", torch.zeros(1))
     optimiser = torch.optim.AdamW(module.parameters())
-    average = networks.Average(module, 0.9)
+    average = networks.Average(module.network, 0.9)
     losses = [
         fitting.train_step(module, optimiser, average, batch, plan, step) for step in range(30)
     ]
@@ -109,10 +109,44 @@ def test_the_rate_warms_up_and_falls_to_a_hundredth():
 def test_ranking_asks_each_fake_above_its_own_real():
     plan = recipe().optimiser.model_copy(update={"ranking": 1.0})
     labels = np.array([0, 0, 1, 1], np.float32)
-    batch = batches.Batch(crops=np.zeros((4, 1, 1, 3), np.uint8), labels=labels, pairs=2)
+    batch = batches.Batch(
+        crops=np.zeros((4, 1, 1, 3), np.uint8),
+        labels=labels,
+        pairs=2,
+        maps=np.zeros((2, 2, 1, 1), np.float32),
+    )
     apart = fitting.batch_loss(torch.tensor([-1.0, 1.0, 0.0, 2.0]), batch, plan)
     crossed = fitting.batch_loss(torch.tensor([-1.0, 1.0, 2.0, 0.0]), batch, plan)
     assert apart < crossed
+
+
+def test_maps_ask_for_nothing_in_reals_and_for_the_mask_in_fakes():
+    maps = np.zeros((1, 2, 3, 3), np.float32)
+    maps[0, :, 1, 1] = 1
+    batch = batches.Batch(
+        crops=np.zeros((2, 1, 1, 3), np.uint8), labels=np.array([0, 1], np.float32), pairs=1,
+        maps=maps,
+    )  # fmt: skip
+    right = torch.full((2, 2, 3, 3), -9.0)
+    right[1, :, 1, 1] = 9.0
+    swapped = right.flip(0)
+    assert fitting.map_loss(right, batch) < 1e-3 < fitting.map_loss(swapped, batch)
+
+
+def test_a_guided_run_learns_the_maps_and_keeps_the_network_alone(cache: Path, tmp_path: Path):
+    guided = recipe().optimiser.model_copy(update={"guidance": 1.0, "guided_layer": "12"})
+    plan = recipe(optimiser=guided)
+    module, _ = run(plan, cache, tmp_path / "out")
+    assert list(module.state_dict()) == list(
+        architectures.build(plan.network.architecture).state_dict()
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, cache, tmp_path / "killed", stop_at=3)
+    resumed, _ = run(plan, cache, tmp_path / "killed")
+    assert all(
+        torch.equal(value, resumed.state_dict()[name])
+        for name, value in module.state_dict().items()
+    )
 
 
 # --- networks ----------------------------------------------------------------------------------
