@@ -87,7 +87,7 @@ def session(database: Database) -> Iterator[Session]:
         yield open_session
 
 
-def wait_until(condition: Callable[[], bool], *, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], *, timeout_s: float = 120.0) -> None:
     """Return once the condition holds; fail the test where it does not come true in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():
