@@ -1,0 +1,157 @@
+"""The evaluation page: plots that say what the figures say, errors in order, nothing unescaped."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+import pytest
+
+from core.vocabulary import MediaKind
+from detector.spec import Card
+from tests.unit.cards import card
+from training import evaluation, evaluation_page, metrics, plots
+from training.crops import Medium
+from training.judging import Judged
+
+NASTY = "<script>alert('x')</script>&\""
+
+
+@pytest.fixture(scope="module")
+def scored() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 2, 200)
+    return labels, np.clip(rng.normal(0.35 + 0.3 * labels, 0.2), 0, 1).round(2)
+
+
+def judged(name: str, logit: float | None, *, fake: bool, error: str = "") -> Judged:
+    medium = Medium(
+        path=f"images/{name}",
+        label="fake" if fake else "real",
+        kind="photo",
+        generator="none",
+        group=name,
+        source=f"source of {NASTY}",
+        licence="none",
+    )
+    tracks = () if logit is None else (np.array([logit]),)
+    kind = None if error else MediaKind.IMAGE
+    return Judged(medium=medium, kind=kind, tracks=tracks, error=error)
+
+
+MEDIA = [
+    judged("sure.png", 4.0, fake=True),
+    judged("missed.png", -2.0, fake=True),
+    judged(f"worse{NASTY}.png", -3.0, fake=True),
+    judged("fine.png", -4.0, fake=False),
+    judged("accused.png", 2.5, fake=False),
+    judged("wall.png", None, fake=False),
+    judged("broken.png", None, fake=False, error="truncated"),
+]
+
+
+@pytest.fixture
+def described() -> Card:
+    return card()
+
+
+@pytest.fixture
+def page(described: Card) -> str:
+    found = evaluation.evaluate(MEDIA, described, "dev")
+    one = evaluation_page.Judgements(
+        on="dev", folder=Path("/nowhere"), judged=MEDIA, evaluations=found
+    )
+    return evaluation_page.render(described, [one])
+
+
+def test_the_area_under_the_drawn_curve_is_the_auc(scored: tuple) -> None:
+    points = np.array(plots.roc_points(*scored))
+    area = np.trapezoid(points[:, 1], points[:, 0])
+    assert tuple(points[0]) == (0, 0)
+    assert tuple(points[-1]) == (1, 1)
+    assert area == pytest.approx(metrics.auc(*scored))
+
+
+def test_the_reliability_bins_give_the_calibration_error(scored: tuple) -> None:
+    bins = plots.reliability_bins(*scored)
+    error = sum(number * abs(mean - share) for mean, share, number in bins) / len(scored[0])
+    assert sum(number for _, _, number in bins) == 200
+    assert error == pytest.approx(metrics.calibration_error(*scored))
+
+
+def test_a_curve_of_one_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="reals and fakes"):
+        plots.roc_points(np.array([1, 1]), np.array([0.2, 0.4]))
+
+
+def test_every_score_is_in_a_bar(scored: tuple) -> None:
+    drawn = plots.histogram(*scored, (0.2, 0.8))
+    titles = [title.text or "" for title in ElementTree.fromstring(drawn).iter("title")]
+    for label, name in ((1, "fake"), (0, "real")):
+        counted = sum(int(title.split()[0]) for title in titles if f" {name} " in title)
+        assert counted == int((scored[0] == label).sum())
+
+
+def test_plots_are_well_formed(scored: tuple) -> None:
+    for drawn in (plots.roc(*scored), plots.reliability(*scored)):
+        assert ElementTree.fromstring(drawn).tag == "svg"
+
+
+def test_a_confusion_table_gives_numbers_and_shares() -> None:
+    table = plots.confusion({("real", "real"): 3, ("real", NASTY): 1}, ["real", NASTY])
+    assert "3 <small>75%</small>" in table
+    assert "1 <small>25%</small>" in table
+    assert NASTY not in table
+
+
+def test_the_page_counts_every_outcome(page: str) -> None:
+    rows = re.findall(r"<tr><th>(real|fake)</th>(.*?)</tr>", page)
+    counts = {label: re.findall(r">(\d+) <small>", cells) for label, cells in rows}
+    # In the order fake, real, uncertain, no_face, failed.
+    assert counts == {"real": ["1", "1", "0", "1", "1"], "fake": ["1", "2", "0", "0", "0"]}
+
+
+def test_the_worst_errors_come_first_and_apart(page: str) -> None:
+    missed, _, accused = page.partition("Reals that it took for fake")
+    assert missed.index("images/worse") < missed.index("images/missed.png")
+    assert "images/accused.png" in accused
+    assert "images/fine.png" not in page
+    assert "images/sure.png" not in page
+
+
+class _Reader(HTMLParser):
+    """What a browser would run, fetch, or leave open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_nothing_on_the_page_runs_or_is_fetched(page: str) -> None:
+    reader = _Reader()
+    reader.feed(page)
+    assert "script" not in reader.tags
+    assert reader.links == []
+    assert "&lt;script&gt;alert" in page
+
+
+def test_errors_are_shown_as_pictures_inside_the_page(tmp_path: Path, described: Card) -> None:
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images" / "missed.png"), np.full((400, 300, 3), 99, np.uint8))
+    one = evaluation_page.Judgements(on="dev", folder=tmp_path, judged=MEDIA[1:2], evaluations=[])
+    page = evaluation_page.render(described, [one])
+    (picture,) = re.findall(r'<img src="(data:image/webp;base64,[^"]+)"', page)
+    assert len(picture) > 100
+
+
+def test_a_file_that_is_gone_has_no_picture(tmp_path: Path) -> None:
+    assert evaluation_page.thumbnail_of(tmp_path / "gone.png") == ""
