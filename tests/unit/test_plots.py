@@ -116,7 +116,7 @@ def test_the_page_counts_every_outcome(page: str) -> None:
 
 
 def test_the_worst_errors_come_first_and_apart(page: str) -> None:
-    missed, _, accused = page.partition("Reals that it took for fake")
+    missed, _, accused = page.partition("Reals that score above one half")
     assert missed.index("images/worse") < missed.index("images/missed.png")
     assert "images/accused.png" in accused
     assert "images/fine.png" not in page
