@@ -21,8 +21,7 @@ from core.errors import UsageError
 from detector.architectures.transfer import hold_still, set_trainable
 from detector.preprocess import to_tensor
 from training import checkpoint, resume
-from training.batches import Batch
-from training.epochs import Epochs
+from training.epochs import Epochs, Shown
 from training.fitting import Figures, StepReport, Validate
 from training.losses import triplet
 from training.published import Optimiser, Phase, Published, Triplet
@@ -135,10 +134,10 @@ class _Run:
         # Moments are the phase's own: the next one's optimiser starts without.
         self._save(None)
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Iterator[Shown]:
         epoch = self.epochs.epoch(self.standing.all_epochs, self.phase.batch)
         rest = range(self.standing.steps, self._steps_in(self.phase, self.standing.all_epochs))
-        loader: DataLoader[Batch] = DataLoader(
+        loader: DataLoader[Shown] = DataLoader(
             Subset(epoch, rest),
             batch_size=None,
             num_workers=self.machine.workers,
@@ -150,7 +149,7 @@ class _Run:
         steps = len(self.epochs.epoch(epoch, phase.batch))
         return min(steps, phase.steps or steps)
 
-    def _step(self, optimiser: torch.optim.Optimizer, batch: Batch) -> float:
+    def _step(self, optimiser: torch.optim.Optimizer, batch: Shown) -> float:
         # Dropout draws from here: seeded by step, so that a resumed run draws the same.
         torch.manual_seed(self.recipe.seed * 1_000_003 + self.standing.all_steps)
         self.module.train()
