@@ -179,7 +179,7 @@ def fake(
 
     area = square(face.box, WIDE_MARGIN)
     portrait, donor = _portrait(image, face, area.side), _portrait(other, other_face, area.side)
-    faked = METHODS[method](portrait, donor, np.random.default_rng(seed))
+    faked = METHODS[method](portrait, donor, np.random.default_rng(seed)).image
     height, width = image.shape[:2]
     left, top = max(0, area.left), max(0, area.top)
     right, bottom = min(width, area.left + area.side), min(height, area.top + area.side)
