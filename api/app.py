@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
-from api import health, items, media, metrics, models, pages, problems, scans, upload_routes
+from api import (
+    description,
+    health,
+    items,
+    media,
+    metrics,
+    models,
+    pages,
+    problems,
+    scans,
+    upload_routes,
+)
 from api.board import Board
 from api.links import Links
 from api.middleware import Edge
 from api.queue import CeleryHints
 from api.services import Hints, Services
+from api.strictness import check_query
 from api.uploads import UploadStore
 from core.objects import Storage
 from core.settings import Settings
@@ -37,7 +49,8 @@ def create(
     app = FastAPI(
         title="deepsweep",
         version="1",
-        summary="Finds deepfakes in bulk: which faces are real, which are fake, how sure that is.",
+        dependencies=[Depends(check_query)],
+        generate_unique_id_function=description.operation_id,
         # The pages that come with the framework load their scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
@@ -54,6 +67,7 @@ def create(
     )
     app.state.metrics = figures = metrics.Metrics(opened)
     problems.install(app)
+    description.install(app)
     for room in _ROUTED:
         app.include_router(room.router)
     app.add_middleware(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas import Fault, Request, Score
 from core.vocabulary import ItemStatus, Label, MediaKind, Verdict
@@ -89,8 +89,50 @@ class Timings(BaseModel):
     score: float = Field(ge=0)
 
 
+_ITEM: Any = {
+    "id": 7,
+    "scan_id": "82bb23d2-06c3-488c-817a-8aac9245f99f",
+    "uri": "s3://press-photos/2026/11/portrait.jpg",
+    "status": "done",
+    "verdict": "fake",
+    "score": 0.93,
+    "model": "sweep@3",
+    "reason": "the only person, track 0, seen in 1 frame, scores 0.93, 0.80 or more",
+    "shared": False,
+    "media": {
+        "kind": "image",
+        "format": "jpeg",
+        "width": 512,
+        "height": 512,
+        "duration_s": None,
+        "bytes": 40240,
+        "sha256": "613a5db3dbcdac4f00eddf344169108e2ac1979d6230777c68806a38f84ab5dc",
+    },
+    "frames": [
+        {
+            "index": 0,
+            "pts_s": 0.0,
+            "score": 0.93,
+            "faces": [
+                {
+                    "box": [180.5, 61.6, 267.3, 172.6],
+                    "score": 0.93,
+                    "confidence": 0.999,
+                    "track": 0,
+                }
+            ],
+        }
+    ],
+    "tracks": [{"track": 0, "score": 0.93, "frames": 1}],
+    "error": None,
+    "timings_ms": {"fetch": 12.0, "decode": 20.5, "detect": 31.0, "score": 4.2},
+}
+
+
 class Item(BaseModel):
     """Everything about one item."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ITEM]})
 
     id: int
     scan_id: uuid.UUID

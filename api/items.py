@@ -18,7 +18,7 @@ from db import audit, documents, items, reports
 from db.documents import Document
 from db.items import ItemFilter, Order
 
-router = APIRouter(tags=["items"], responses=documented(400, 401, 403, 404, 422, 429, 503))
+router = APIRouter(tags=["items"], responses=documented(401, 403, 404, 422, 429, 503))
 
 Share = Annotated[float | None, Query(ge=0, le=1, allow_inf_nan=False)]
 
@@ -71,7 +71,9 @@ def get_item(item_id: Annotated[ItemId, Path()], caller: Reader, services: Given
     return views.item(document(services, caller, item_id), services.uploads)
 
 
-@router.post("/v1/items/{item_id}/report", status_code=202, responses=documented(409, 413))
+@router.post(
+    "/v1/items/{item_id}/report", status_code=202, responses=documented(400, 408, 409, 413)
+)
 def report_item(
     item_id: Annotated[ItemId, Path()], said: NewReport, caller: Scanner, services: Given
 ) -> Report:

@@ -47,6 +47,9 @@ _OURS: Mapping[type[errors.DeepsweepError], str] = {
     errors.DatabaseUnavailable: "The database cannot be reached; try again in a few seconds.",
     errors.DatabaseBusy: "The database is busy; try again in a few seconds.",
     errors.DatabaseOutdated: "The service is being upgraded; try again in a minute.",
+    errors.AccessDenied: "The object store refused this service; its operator has to look.",
+    errors.BucketMissing: "The object store refused this service; its operator has to look.",
+    errors.StorageRefused: "The object store refused this service; its operator has to look.",
 }
 
 #: Codes of refusals that no error of ours stands for, by status.

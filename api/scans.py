@@ -19,7 +19,7 @@ from db import scans
 from db.documents import Filter
 
 router = APIRouter(
-    prefix="/v1/scans", tags=["scans"], responses=documented(400, 401, 403, 404, 422, 429, 503)
+    prefix="/v1/scans", tags=["scans"], responses=documented(401, 403, 404, 422, 429, 503)
 )
 
 #: An opaque cursor of a page.
@@ -32,6 +32,7 @@ Cursor = Annotated[
 IdempotencyKey = Annotated[
     str | None,
     Header(
+        alias="Idempotency-Key",
         pattern=r"^[!-~]{1,200}$",
         description="Your name for this request. Sent again with the same request it gives the "
         "same scan back, however often; with another request it is refused (409).",
@@ -40,7 +41,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=202, responses=documented(409, 413))
+@router.post("", status_code=202, responses=documented(400, 408, 409, 413))
 def create_scan(
     wanted: NewScan,
     caller: Scanner,

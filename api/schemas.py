@@ -166,8 +166,42 @@ class Fault(BaseModel):
     message: str = Field(description="A sentence a person can act on.")
 
 
+_SCAN: Any = {
+    "id": "82bb23d2-06c3-488c-817a-8aac9245f99f",
+    "state": "running",
+    "sources": ["s3://press-photos/2026/"],
+    "source_count": 1,
+    "include": ["*.jpg", "*.mp4"],
+    "exclude": ["thumbs/*"],
+    "max_items": 100000,
+    "plan": "uniform:16",
+    "model": "sweep@3",
+    "priority": "bulk",
+    "callback_url": "https://desk.example.com/hooks/deepsweep",
+    "metadata": {"desk": "politics", "ticket": 4711},
+    "items_listed": 20000,
+    "error": None,
+    "created_at": "2026-11-21T15:09:40.939933Z",
+    "listed_at": "2026-11-21T15:10:02.100000Z",
+    "finished_at": None,
+    "cancelled_at": None,
+}
+_PROGRESS: Any = _SCAN | {
+    "counts": {
+        "total": 20000,
+        "by_status": {"queued": 11976, "leased": 24, "done": 7990, "failed": 10, "cancelled": 0},
+        "by_verdict": {"fake": 41, "real": 7102, "uncertain": 205, "no_face": 642},
+    },
+    "items_per_s": 42.5,
+    "seconds_left": 282.4,
+    "as_of": "2026-11-21T15:13:10.000000Z",
+}
+
+
 class Scan(BaseModel):
     """One request for a scan."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_SCAN]})
 
     id: uuid.UUID
     state: ScanState = Field(
@@ -201,6 +235,8 @@ class Counts(BaseModel):
 
 class ScanProgress(Scan):
     """A scan with its counts."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_PROGRESS]})
 
     counts: Counts
     items_per_s: float = Field(description="Items that ended per second lately.", ge=0)

@@ -176,3 +176,18 @@ def judged(database: Database, scan_id: str, *results: verdicts.NewResult | None
                 verdicts.record_result(session, claim, result)
         scans.finish_if_done(session, uuid.UUID(scan_id))
     return [claim.item_id for claim in claims]
+
+
+def judged_upload(
+    client: httpx.Client, database: Database, content: bytes, media: verdicts.NewMedia
+) -> int:
+    """The item of an upload that a worker has listed and judged."""
+    upload = client.post("/v1/uploads", content=content).json()
+    scan_id = client.post("/v1/scans", json={"items": [upload["uri"]]}).json()["id"]
+    with database.transaction() as session:
+        (source,) = scans.get(session, uuid.UUID(scan_id)).sources
+        item = an_object(source, etag=None, size=len(content))
+        scans.add_items(session, uuid.UUID(scan_id), [item])
+        scans.finish_listing(session, uuid.UUID(scan_id))
+    [item_id] = judged(database, scan_id, a_result(media=media))
+    return item_id

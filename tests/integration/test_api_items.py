@@ -105,6 +105,13 @@ def test_queries_that_mean_nothing_are_refused(client, scan_id, query):
     assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
+def test_a_misspelled_filter_is_refused_and_not_passed_over(client, scan_id):
+    answer = client.get(f"/v1/scans/{scan_id}/items", params={"verdit": "fake"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "usage")
+    assert "'verdit'" in answer.json()["detail"]
+    assert "verdict" in answer.json()["detail"]
+
+
 def test_a_cursor_belongs_to_its_order(client, scan_id):
     path = f"/v1/scans/{scan_id}/items"
     cursor = client.get(path, params={"limit": 1}).json()["next_cursor"]

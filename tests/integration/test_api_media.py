@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import re
-import uuid
 
 import pytest
 
 from api.links import Links
-from db import scans
 from tests.conftest import REPOSITORY
-from tests.integration.api_fixtures import judged
-from tests.integration.db_rows import a_result, an_object, some_media
+from tests.integration.api_fixtures import judged_upload
+from tests.integration.db_rows import some_media
 
 PICTURE = bytes(range(256)) * 10
 
 
-def seen(client, database, media, result=None) -> int:
-    """The item of an upload that a worker has judged."""
-    upload = client.post("/v1/uploads", content=PICTURE).json()
-    scan_id = uuid.UUID(client.post("/v1/scans", json={"items": [upload["uri"]]}).json()["id"])
-    with database.transaction() as session:
-        (source,) = scans.get(session, scan_id).sources
-        scans.add_items(session, scan_id, [an_object(source, etag=None, size=len(PICTURE))])
-        scans.finish_listing(session, scan_id)
-    [item_id] = judged(database, str(scan_id), result or a_result(media=media))
-    return item_id
-
-
 @pytest.fixture
 def item_id(client, database) -> int:
-    return seen(client, database, some_media(PICTURE, format="jpeg"))
+    return judged_upload(client, database, PICTURE, some_media(PICTURE, format="jpeg"))
 
 
 @pytest.fixture
@@ -55,7 +41,7 @@ def test_a_link_gives_ranges_as_players_ask_for_them(api_keys, link):
 
 
 def test_what_browsers_do_not_show_is_a_download(api_keys, client, database):
-    item_id = seen(client, database, some_media(PICTURE, format="tiff"))
+    item_id = judged_upload(client, database, PICTURE, some_media(PICTURE, format="tiff"))
     link = client.get(f"/v1/items/{item_id}/media").json()["url"]
     answer = api_keys.anonymous().get(link)
     assert answer.headers["content-type"] == "application/octet-stream"
