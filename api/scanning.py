@@ -13,7 +13,8 @@ from api.services import Services
 from core import callbacks
 from core.errors import NoModelInUse, NotInThisState
 from core.vocabulary import SamplingPlan, ScanState
-from db import audit, leases, models, requests, scans, webhooks
+from db import audit, models, requests, retries, scans, webhooks
+from db.retries import Retried
 from db.scans import ScanRecord, ScanRequest
 
 
@@ -67,16 +68,19 @@ def cancel(services: Services, caller: Caller, scan_id: uuid.UUID) -> ScanRecord
     return scan
 
 
-def retry_failed(services: Services, caller: Caller, scan_id: uuid.UUID) -> tuple[ScanRecord, int]:
-    """Queue a scan's failed items again, and how many. Raises NotFound, NotInThisState."""
+def retry_failed(
+    services: Services, caller: Caller, scan_id: uuid.UUID
+) -> tuple[ScanRecord, Retried]:
+    """Give what failed another try. Raises NotFound, NotInThisState."""
     with services.database.transaction() as session:
-        if owned(session, caller, scan_id).state is ScanState.CANCELLED:
+        scan = owned(session, caller, scan_id)
+        if scan.state is ScanState.CANCELLED:
             raise NotInThisState("The scan was cancelled; start it anew.")
-        queued = leases.requeue_failed(session, scan_id)
+        retried = retries.retry_failed(session, scan)
         _note(session, caller, "scan.retried", scan_id)
         scan = scans.get(session, scan_id)
     services.board.forget(scan_id)
-    return scan, queued
+    return scan, retried
 
 
 # --- helpers ------------------------------------------------------------------------------------

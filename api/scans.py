@@ -94,11 +94,14 @@ def cancel_scan(
 def retry_failed(
     scan_id: uuid.UUID, caller: Scanner, services: Given, background: BackgroundTasks
 ) -> Requeued:
-    """Give failed items another try, those kept apart included. Scope: `scan`."""
-    scan, queued = scanning.retry_failed(services, caller, scan_id)
-    background.add_task(services.hints.scan, scan.priority)
+    """Give what failed another try: items, those kept apart too, and sources. Scope: `scan`."""
+    scan, retried = scanning.retry_failed(services, caller, scan_id)
+    if retried.items:
+        background.add_task(services.hints.scan, scan.priority)
+    if retried.sources:
+        background.add_task(services.hints.expand, scan.id)
     progress = views.scan_progress(scan, services.board.tally(scan), services.uploads)
-    return Requeued(queued=queued, scan=progress)
+    return Requeued(queued=retried.items, relisted=retried.sources, scan=progress)
 
 
 @router.get(

@@ -257,6 +257,7 @@ class Requeued(BaseModel):
     """What a second try was given to."""
 
     queued: int = Field(description="Items that wait again.", ge=0)
+    relisted: int = Field(description="Sources that are being listed again.", ge=0)
     scan: ScanProgress
 
 

@@ -60,12 +60,12 @@ def create(
     """
     from api.sources import check_prefix
     from cli.database import opened
+    from cli.environment import read_settings
     from core import signing
-    from core.settings import Settings
     from db import audit
     from db import keys as rows
 
-    settings = Settings()
+    settings = read_settings()
     allowed = [check_prefix(source) for source in sources]
     secret = signing.secret(settings)
     with opened(settings) as database, database.transaction() as session:
@@ -98,10 +98,10 @@ def create(
 def list_keys(as_json: bool) -> None:
     """List all keys, the newest first; nothing here opens anything."""
     from cli.database import opened
-    from core.settings import Settings
+    from cli.environment import read_settings
     from db import keys as rows
 
-    with opened(Settings()) as database, database.transaction() as session:
+    with opened(read_settings()) as database, database.transaction() as session:
         found = rows.listed(session)
     if as_json:
         click.echo(json.dumps([_document(record) for record in found], indent=2))
@@ -119,11 +119,11 @@ def revoke(prefix: str) -> None:
       deepsweep keys revoke hx4k2m9pqa
     """
     from cli.database import opened
-    from core.settings import Settings
+    from cli.environment import read_settings
     from db import audit
     from db import keys as rows
 
-    with opened(Settings()) as database, database.transaction() as session:
+    with opened(read_settings()) as database, database.transaction() as session:
         record = rows.revoke(session, prefix)
         audit.record(
             session,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
@@ -82,21 +82,23 @@ def test_the_service_is_what_it_says(described, known, api_keys, name, tries):
         derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
-    @given(cases(operation, there))
+    @given(cases(operation, there, headers={"Authorization": f"Bearer {token}"}))
     def answers_as_described(case: Any) -> None:
-        answer = case.call(headers={"Authorization": f"Bearer {token}"})
+        # A parameter without a value is not sent: what was wrong about it is gone.
+        assume(all(value not in ([], {}) for value in (case.query or {}).values()))
+        answer = case.call()
         case.validate_response(answer, checks=CHECKS)
 
     answers_as_described()
 
 
-def cases(operation: Any, there: dict[str, object]) -> st.SearchStrategy[Any]:
+def cases(operation: Any, there: dict[str, object], **given: Any) -> st.SearchStrategy[Any]:
     """Valid requests, of what is there and of what is not; and invalid ones."""
-    kinds = [operation.as_strategy(GenerationMode.POSITIVE)]
+    kinds = [operation.as_strategy(GenerationMode.POSITIVE, **given)]
     if there:
-        kinds.append(operation.as_strategy(GenerationMode.POSITIVE, path_parameters=there))
+        kinds.append(operation.as_strategy(GenerationMode.POSITIVE, path_parameters=there, **given))
     if operation.path_parameters or operation.query or operation.body:
-        kinds.append(operation.as_strategy(GenerationMode.NEGATIVE))
+        kinds.append(operation.as_strategy(GenerationMode.NEGATIVE, **given))
     return st.one_of(kinds)
 
 

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from core.vocabulary import ItemStatus, Priority, Scope
-from db import models, scans, verdicts
+from db import listing, models, scans, verdicts
 from tests.integration.api_fixtures import ALLOWED, judged, listed
 from tests.integration.db_rows import a_model, a_result, claim_all
 
@@ -224,6 +224,20 @@ def test_failed_items_get_another_try(client, scanned, database, hints):
     assert answer.json()["scan"]["state"] == "running"
     assert answer.json()["scan"]["counts"]["by_status"]["queued"] == 1
     assert hints.given[-1] == ("scan", Priority.INTERACTIVE)
+
+
+def test_a_source_that_could_not_be_listed_is_listed_again(client, scanned, database, hints):
+    """It stands among the items, and is no object that a worker could fetch."""
+    scan_id = scanned()["id"]
+    failure = listing.Unlisted(uri=ALLOWED, code="bucket_missing", message="No.", transient=False)
+    with database.transaction() as session:
+        listing.add_unlisted(session, uuid.UUID(scan_id), [failure])
+        scans.finish_listing(session, uuid.UUID(scan_id))
+        scans.finish_if_done(session, uuid.UUID(scan_id))
+    again = client.post(f"/v1/scans/{scan_id}/retry-failed").json()
+    assert (again["queued"], again["relisted"]) == (0, 1)
+    assert (again["scan"]["state"], again["scan"]["counts"]["total"]) == ("expanding", 0)
+    assert hints.given[-1] == ("expand", uuid.UUID(scan_id))
 
 
 def test_a_scan_without_a_registered_model_is_refused(api_keys, database, session):
