@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import psycopg2
@@ -73,7 +74,7 @@ class Cluster:
         """Start the server unless it runs; returns when it takes connections."""
         if self.is_running():
             return
-        self._forget_stranger()
+        self._forget_dead()
         options = " ".join(f"-c {name}={value}" for name, value in self._options().items())
         self._run(
             "pg_ctl",
@@ -118,13 +119,26 @@ class Cluster:
         finally:
             link.close()
 
-    def _forget_stranger(self) -> None:
-        """Drop a pid file whose number, since a reboot, belongs to another program."""
-        file = self.paths.data / "postmaster.pid"
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            pid = int(file.read_text().split("\n", 1)[0])
-            if _exists(pid):
-                file.unlink()
+    def _forget_dead(self) -> None:
+        """Drop lock files whose number is nobody's that works here.
+
+        Since a reboot it may be another program's; or that of a killed server which nobody has
+        collected. PostgreSQL takes both for a running server. It would take one whose sessions are
+        still seeing themselves out for a stopped one, once its lock files are gone: so these are
+        waited for.
+        """
+        _collect_children()
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        while _anybody_works_in(self.paths.data):
+            if time.monotonic() > deadline:
+                raise OSError(f"processes of an earlier server still work in {self.paths.data}")
+            time.sleep(0.05)
+        locks = (self.paths.data / "postmaster.pid", self.paths.sockets / ".s.PGSQL.5432.lock")
+        for file in locks:
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                pid = int(file.read_text().split("\n", 1)[0])
+                if _exists(pid):
+                    file.unlink()
 
     def _initialise(self) -> None:
         """Made aside and renamed, so that a kill in between leaves nothing half-made."""
@@ -180,6 +194,19 @@ def _works_in(pid: int, folder: Path) -> bool:
         return Path(f"/proc/{pid}/cwd").readlink() == folder.resolve()
     except OSError:  # no such process, a zombie, or another account's
         return False
+
+
+def _anybody_works_in(folder: Path) -> bool:
+    """Whether any process that is not a zombie has `folder` as its working directory."""
+    numbers = (each.name for each in Path("/proc").glob("[0-9]*"))
+    return any(_works_in(int(number), folder) for number in numbers)
+
+
+def _collect_children() -> None:
+    """See out children that have ended: the keeper inherits those of the server."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
 
 
 def _exists(pid: int) -> bool:

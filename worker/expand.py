@@ -106,14 +106,18 @@ def list_pages(
     total = scan.items_listed
     try:
         while place.source < len(scan.sources) and (limit is None or total < limit):
-            for page, after in _source_pages(database, storage, scan, place, tries):
-                place = replace(place, after=after, failures=0)
-                total = _write_page(database, scan, _cut(page, limit, total), number, place)
+            behind = Place(source=place.source + 1)
+            for page in _source_pages(database, storage, scan, place, tries):
+                if isinstance(page, DeepsweepError):
+                    total = _write_failure(database, scan, page, number, behind)
+                else:
+                    place = replace(place, after=page.cursor, failures=0)
+                    total = _write_page(database, scan, _cut(page, limit, total), number, place)
                 number += 1
                 yield total
                 if limit is not None and total >= limit:
                     break
-            place = Place(source=place.source + 1)
+            place = behind
     except _Overtaken:
         return
     with database.transaction() as session:
@@ -122,24 +126,23 @@ def list_pages(
 
 def _source_pages(
     database: Database, storage: Storage, scan: scans.ScanRecord, place: Place, tries: int
-) -> Iterator[tuple[Listing, str]]:
-    """Pages of one source from a place on, with the cursor of each."""
+) -> Iterator[Listing | DeepsweepError]:
+    """Pages of one source from a place on; at the end, why there are no more, if they broke off."""
     source = scan.sources[place.source]
     if place.after is None:
         with database.transaction() as session:
             listing.forget_unlisted(session, scan.id, source)
     try:
-        for page in storage.list(
+        yield from storage.list(
             source,
             include=scan.selection.get("include", ()),
             exclude=scan.selection.get("exclude", ()),
             after=place.after,
-        ):
-            yield page, page.cursor
+        )
     except DeepsweepError as error:
         if error.transient and place.failures + 1 < tries:
             raise
-        _write_failure(database, scan.id, source, error)
+        yield error
 
 
 def _cut(page: Listing, limit: int | None, total: int) -> Listing:
@@ -177,13 +180,18 @@ def _new_item(ref: ObjectRef) -> listing.NewItem:
 
 
 def _write_failure(
-    database: Database, scan_id: uuid.UUID, source: str, error: DeepsweepError
-) -> None:
+    database: Database, scan: scans.ScanRecord, error: DeepsweepError, number: int, behind: Place
+) -> int:
+    """A source that cannot be listed as a failed item, and the place behind it, together."""
+    source = scan.sources[behind.source - 1]
     failure = listing.Unlisted(
         uri=source, code=error.code, message=str(error), transient=error.transient
     )
     with database.transaction() as session:
-        listing.add_unlisted(session, scan_id, [failure])
+        if not listing.advance_listing(session, scan.id, step=number, cursor=vars(behind)):
+            raise _Overtaken
+        listing.add_unlisted(session, scan.id, [failure])
+        return scans.get(session, scan.id).items_listed
 
 
 def _note_failure(database: Database, scan_id: uuid.UUID, error: DeepsweepError) -> float:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import threading
@@ -33,6 +34,7 @@ from worker.claims import worker_name
 from worker.consumer import Consumer
 from worker.desk import Watch
 from worker.health import Health
+from worker.patience import Patience
 from worker.pipeline import Pipeline
 from worker.request import Silent
 from worker.scan import leave_cores_to_decoders
@@ -77,12 +79,14 @@ class Role:
 def main(settings: Settings, role: Role) -> int:
     """Work until SIGTERM or SIGINT; the exit status.
 
-    Raises DatabaseUnavailable, DatabaseOutdated where it cannot begin.
+    Waits for a database that is away. Raises DatabaseOutdated for one of another version, and
+    DatabaseUnavailable where the embedded one does not start or the waiting is cut short.
     """
     with connect(settings) as database:
-        migrations.require_current(database.engine)
         service = Service(settings=settings, database=database, role=role)
         with _stopping(service.stop):
+            patience = Patience(limit_s=math.inf, stop=service.stop)
+            patience.through(lambda: migrations.require_current(database.engine))
             status = service.run()
         if not service.ended:
             # Threads may sit in a call that never returns: leave without waiting for them.
@@ -132,7 +136,8 @@ class Service:
 
     def _begin_to_scan(self, storage: Storage) -> threading.Thread:
         leave_cores_to_decoders()
-        active_model.register_shipped(self.database)
+        patience = Patience(limit_s=math.inf, stop=self.stop)
+        patience.through(lambda: active_model.register_shipped(self.database))
         self._pipeline = Pipeline(
             database=self.database,
             settings=self.settings,

@@ -8,7 +8,7 @@ import hashlib
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,15 +34,25 @@ class Mood(enum.Enum):
 class SickStorage:
     """The objects, and how requests for them are answered at present."""
 
-    objects: Mapping[str, bytes]
+    objects: dict[str, bytes]
     endpoint_url: str = ""
     mood: Mood = Mood.WELL
     #: Requests that were not answered as they should be.
     refused: int = 0
+    #: After so many of them it is well again; None for never by itself.
+    heals_after: int | None = None
+    #: Bytes of objects that were sent.
+    sent: int = 0
     released: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.keys = sorted(self.objects)
+
+    def count_refusal(self) -> None:
+        """One more; it may have been the last."""
+        self.refused += 1
+        if self.heals_after is not None and self.refused >= self.heals_after:
+            self.mood = Mood.WELL
 
 
 class _Server(ThreadingHTTPServer):
@@ -54,7 +64,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(objects: Mapping[str, bytes]) -> Iterator[SickStorage]:
+def serving(objects: dict[str, bytes]) -> Iterator[SickStorage]:
     """The server, for as long as the block lasts."""
     state = SickStorage(objects=objects)
     handler = type("Handler", (_Handler,), {"state": state})
@@ -73,11 +83,12 @@ class _Handler(BaseHTTPRequestHandler):
     state: SickStorage
 
     def do_GET(self) -> None:
-        if self.state.mood is Mood.BROKEN:
-            self.state.refused += 1
+        mood = self.state.mood
+        if mood is not Mood.WELL:
+            self.state.count_refusal()
+        if mood is Mood.BROKEN:
             self._answer(500, b"<Error><Code>InternalError</Code></Error>")
-        elif self.state.mood is Mood.HANGING:
-            self.state.refused += 1
+        elif mood is Mood.HANGING:
             self._hang()
         else:
             self._serve()
@@ -93,15 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         parts = urlsplit(self.path)
-        _, bucket, key = (
-            unquote(parts.path).split("/", 2)
-            if parts.path.count("/") > 1
-            else (
-                "",
-                unquote(parts.path).strip("/"),
-                "",
-            )
-        )
+        bucket, _, key = unquote(parts.path).removeprefix("/").partition("/")
         if bucket != BUCKET:
             self._answer(404, b"<Error><Code>NoSuchBucket</Code></Error>")
         elif key:
@@ -132,8 +135,13 @@ class _Handler(BaseHTTPRequestHandler):
         if data is None:
             self._answer(404, b"<Error><Code>NoSuchKey</Code></Error>")
             return
+        if self.headers["If-Match"] not in (None, f'"{_etag(data)}"'):
+            self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>")
+            return
         asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers["Range"] or "")
         part = data[int(asked[1]) : int(asked[2]) + 1] if asked else data
+        if self.command == "GET":
+            self.state.sent += len(part)
         self._answer(206 if asked else 200, part, etag=_etag(data))
 
     def _answer(self, status: int, body: bytes, etag: str = "") -> None:

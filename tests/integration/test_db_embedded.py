@@ -124,8 +124,22 @@ def test_a_pid_that_belongs_to_another_program_since_a_reboot_does_no_harm(folde
     wait_until(lambda: not embedded.is_running(folder))
     stale = pid_file.replace(pid_file.split()[0], str(os.getpid()), 1)
     (folder / "data" / "postmaster.pid").write_text(stale)
+    Paths(folder).sockets.mkdir(exist_ok=True)
+    (Paths(folder).sockets / ".s.PGSQL.5432.lock").write_text(stale)
     with embedded_server(folder) as server:
         assert answers(server)
+
+
+def test_a_killed_server_that_nobody_has_collected_does_not_keep_the_next_from_starting(
+    folder: Path,
+) -> None:
+    with embedded_server(folder) as server:
+        # Without a keeper nobody collects the killed server: its parent is elsewhere, and it stays.
+        os.kill(keeper_pid(folder), signal.SIGKILL)
+        wait_until(lambda: not embedded.is_running(folder))
+        os.kill(server_pid(folder), signal.SIGKILL)
+        with embedded_server(folder):
+            assert answers(server)
 
 
 def test_a_path_too_long_for_a_socket_is_no_obstacle(folder: Path) -> None:
