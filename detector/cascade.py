@@ -86,21 +86,21 @@ def load(*, device: torch.device, engine: EngineChoice = EngineChoice.EXACT) -> 
         network=networks.propose,
         sample=_small_faces(),
         probabilities=_best_of_neighbourhoods,
-        parts=Parts(torch=1, openvino=1, cuda=128),
+        parts=Parts(torch=1, openvino=(1,), cuda=128),
     )
     refine = Work(
         name="r-net",
         network=networks.refine,
         sample=sample.faces(REFINE_PX),
         probabilities=_probabilities,
-        parts=Parts(torch=32, openvino=64, cuda=2048),
+        parts=Parts(torch=32, openvino=(64, 16, 4, 1), cuda=2048),
     )
     output = Work(
         name="o-net",
         network=networks.output,
         sample=sample.faces(OUTPUT_PX),
         probabilities=_probabilities,
-        parts=Parts(torch=8, openvino=16, cuda=512),
+        parts=Parts(torch=8, openvino=(16, 4, 1), cuda=512),
     )
     ready = [
         engines.prepare(work, choice=engine, device=device) for work in (propose, refine, output)
@@ -131,6 +131,11 @@ class Cascade:
 
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
+
+    @property
+    def engine(self) -> str:
+        """What P-Net runs on, which takes most of the time."""
+        return self._engines.propose.name
 
     def find(self, frames: Sequence[Pixels], smallest_face_px: Sequence[float]) -> list[Found]:
         """The faces of each frame; same length and order as given.

@@ -14,8 +14,8 @@ from detector.frames import Pixels
 from detector.preprocess import FromCrops, check
 from detector.spec import Card
 
-#: OpenVINO gains nothing from more crops at a time, and holds memory for each.
-OPENVINO_PART = 16
+#: OpenVINO gains nothing from more crops at a time.
+OPENVINO_PARTS = (4, 1)
 
 
 def pick_device(name: str) -> torch.device:
@@ -43,7 +43,7 @@ class Scorer:
             network=FromCrops(module, card.input).eval(),
             sample=sample.faces(card.input.size_px),
             probabilities=self._probabilities,
-            parts=Parts(torch=batch, openvino=min(batch, OPENVINO_PART), cuda=batch),
+            parts=Parts(torch=batch, openvino=OPENVINO_PARTS, cuda=batch),
             half_pays=True,
         )
         self._engine = engines.prepare(work, choice=engine, device=torch.device(device))

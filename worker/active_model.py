@@ -65,8 +65,11 @@ def _load(database: Database, settings: Settings, record: models.ModelRecord | N
             min_face_px=settings.min_face_px,
             min_confidence=settings.min_face_confidence,
             detect_side_px=settings.detect_side_px,
+            engine=settings.engine,
         ),
-        scorer=Scorer(module, card, device=device, batch=settings.face_batch),
+        scorer=Scorer(
+            module, card, device=device, batch=settings.face_batch, engine=settings.engine
+        ),
     )
 
 

@@ -35,8 +35,8 @@ class Parts:
 
     #: torch on a CPU: what lies between two layers should stay in the cache.
     torch: int
-    #: OpenVINO on a CPU.
-    openvino: int
+    #: OpenVINO on a CPU: the sizes that the network is compiled for, falling, the last 1.
+    openvino: tuple[int, ...]
     #: CUDA: as many as memory holds; halved when it runs out.
     cuda: int
 

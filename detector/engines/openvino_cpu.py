@@ -25,28 +25,41 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
+def precisions() -> tuple[str, ...]:
+    """What this CPU computes in, fastest first."""
+    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return ("bf16", "f32") if "BF16" in capabilities else ("f32",)
+
+
+def convert(network: nn.Module, *, height_px: int, width_px: int) -> Any:
+    """The network as OpenVINO's graph, for any number of pictures of that size."""
+    example = torch.zeros(1, height_px, width_px, 3, dtype=torch.uint8)
+    with warnings.catch_warnings(), torch.inference_mode():
+        # torch.jit.trace is called outdated, and is what OpenVINO's converter takes.
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(network, example, check_trace=False)
+        shape = [-1, height_px, width_px, 3]
+        return _openvino().convert_model(traced, example_input=example, input=shape)
+
+
 class OpenVinoEngine:
-    """A converted network, compiled for this machine; one stream per thread."""
+    """A converted network, compiled for this machine; one stream per thread.
 
-    def __init__(
-        self, network: nn.Module, *, height_px: int, width_px: int, part: int, threads: int
-    ) -> None:
-        """Takes a moment: the network is traced, converted and compiled.
+    Kernels made for one shape are a tenth faster than those for any. So a batch is cut into parts
+    of a few sizes, and the network is compiled for each of them when it is first needed.
+    """
 
-        `part` is the number of samples per request; `threads` requests run at a time.
+    def __init__(self, model: Any, *, sizes: tuple[int, ...], threads: int, precision: str) -> None:
+        """`model` comes from `convert`, `precision` is one of `precisions`.
+
+        `sizes` are how many pictures a part may have, falling, the last 1; `threads` parts run at
+        a time.
         """
-        self._part = part
-        self._precision = _precision()
-        settings = {
-            "INFERENCE_PRECISION_HINT": self._precision,
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": threads,
-        }
-        # Kernels made for one shape are a tenth faster; that is possible where parts are single.
-        samples = 1 if part == 1 else -1
-        model = _converted(network, [samples, height_px, width_px, 3])
-        self._compiled = _core().compile_model(model, "CPU", settings)
-        self._requests = _openvino().AsyncInferQueue(self._compiled, threads)
+        self._model = model
+        self._sizes = sizes
+        self._threads = threads
+        self._precision = precision
+        self._compiled: dict[int, Any] = {}
 
     @property
     def name(self) -> str:
@@ -55,34 +68,59 @@ class OpenVinoEngine:
 
     def run(self, batch: Pixels) -> Values:
         """See `Engine`."""
-        parts = [
-            np.ascontiguousarray(batch[start : start + self._part])
-            for start in range(0, len(batch), self._part)
-        ]
-        answers = self._one_by_one(parts) if len(self._requests) == 1 else self._together(parts)
+        answers: list[Values] = []
+        start = 0
+        for size in self._sizes:
+            end = start + (len(batch) - start) // size * size
+            parts = [np.ascontiguousarray(batch[at : at + size]) for at in range(start, end, size)]
+            answers += self._answers(size, parts)
+            start = end
         return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
-    def _one_by_one(self, parts: list[Pixels]) -> list[Values]:
-        """In the calling thread: nothing to hand over, nothing to wait for."""
-        request = self._requests[0]
-        answers = []
-        for part in parts:
-            request.set_input_tensor(_shared(part))
-            request.infer(share_outputs=True)
-            answers.append(_copied(request))
-        return answers
+    def _answers(self, size: int, parts: list[Pixels]) -> list[Values]:
+        """Parts of one size, each with the kernels for it."""
+        if not parts:
+            return []
+        if size not in self._compiled:
+            self._compiled[size] = self._requests(size)
+        requests = self._compiled[size]
+        return _one_by_one(requests[0], parts) if self._threads == 1 else _together(requests, parts)
 
-    def _together(self, parts: list[Pixels]) -> list[Values]:
-        answers: dict[int, Values] = {}
+    def _requests(self, size: int) -> Any:
+        model = self._model.clone()
+        _, *picture = model.input(0).partial_shape
+        model.reshape([size, *picture])
+        settings = {
+            "INFERENCE_PRECISION_HINT": self._precision,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": self._threads,
+        }
+        compiled = _core().compile_model(model, "CPU", settings)
+        return _openvino().AsyncInferQueue(compiled, self._threads)
 
-        def keep(request: Any, index: int) -> None:
-            answers[index] = _copied(request)
 
-        self._requests.set_callback(keep)
-        for index, part in enumerate(parts):
-            self._requests.start_async([_shared(part)], index)
-        self._requests.wait_all()
-        return [answers[index] for index in range(len(parts))]
+def _one_by_one(request: Any, parts: list[Pixels]) -> list[Values]:
+    """In the calling thread: nothing to hand over, nothing to wait for."""
+    answers = []
+    for part in parts:
+        request.set_input_tensor(_shared(part))
+        request.infer(share_outputs=True)
+        answers.append(_copied(request))
+    return answers
+
+
+def _together(requests: Any, parts: list[Pixels]) -> list[Values]:
+    """As many at a time as there are threads; the answers in the order of the parts."""
+    answers: dict[int, Values] = {}
+
+    def keep(request: Any, index: int) -> None:
+        answers[index] = _copied(request)
+
+    requests.set_callback(keep)
+    for index, part in enumerate(parts):
+        requests.start_async([_shared(part)], index)
+    requests.wait_all()
+    return [answers[index] for index in range(len(parts))]
 
 
 def _shared(part: Pixels) -> Any:
@@ -93,21 +131,6 @@ def _shared(part: Pixels) -> Any:
 def _copied(request: Any) -> Values:
     """The request's answer, out of memory that the next run writes over."""
     return np.array(request.get_output_tensor().data, dtype=np.float32)
-
-
-def _converted(network: nn.Module, shape: list[int]) -> Any:
-    """The network's graph for pictures of that shape; -1 samples are any number."""
-    example = torch.zeros(abs(shape[0]), *shape[1:], dtype=torch.uint8)
-    with warnings.catch_warnings(), torch.inference_mode():
-        # torch.jit.trace is called outdated, and is what OpenVINO's converter takes.
-        warnings.simplefilter("ignore")
-        traced = torch.jit.trace(network, example, check_trace=False)
-        return _openvino().convert_model(traced, example_input=example, input=shape)
-
-
-def _precision() -> str:
-    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return "bf16" if "BF16" in capabilities else "f32"
 
 
 @cache

@@ -40,9 +40,15 @@ def work(network: nn.Module, **changes: object) -> Work:
         "network": network,
         "sample": sample.faces(256),
         "probabilities": lambda logits: 1 / (1 + np.exp(-logits)),
-        "parts": Parts(torch=5, openvino=3, cuda=16),
+        "parts": Parts(torch=5, openvino=(4, 1), cuda=16),
     }
     return Work(**(fields | changes))
+
+
+def openvino(network: nn.Module, *sizes: int, threads: int = 1) -> OpenVinoEngine:
+    model = openvino_cpu.convert(network, height_px=256, width_px=256)
+    precision = openvino_cpu.precisions()[0]
+    return OpenVinoEngine(model, sizes=sizes, threads=threads, precision=precision)
 
 
 def events(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -79,7 +85,7 @@ def test_torch_gives_one_answer_each_in_order_whatever_the_parts(
 def test_openvino_answers_as_torch_does_in_order(network: nn.Module, threads: int) -> None:
     faces = sample.faces(256)
     expected = TorchEngine(network).run(faces)
-    engine = OpenVinoEngine(network, height_px=256, width_px=256, part=3, threads=threads)
+    engine = openvino(network, 5, 2, 1, threads=threads)
     for count in (16, 1, 7):
         found = engine.run(faces[:count])
         assert found.dtype == np.float32
@@ -99,10 +105,24 @@ def test_auto_takes_openvino_on_a_cpu(network: nn.Module, caplog: pytest.LogCapt
 @needs_openvino
 def test_openvinos_telemetry_is_not_there_to_be_called(network: nn.Module) -> None:
     """Its import alone would report itself; what OpenVINO holds instead is its own empty stub."""
-    OpenVinoEngine(network, height_px=256, width_px=256, part=1, threads=1)
+    openvino(network, 1)
     assert sys.modules["openvino_telemetry"] is None
     telemetry = importlib.import_module("openvino.tools.ovc.telemetry_utils").tm
     assert telemetry.__name__ == "openvino.tools.ovc.telemetry_stub"
+
+
+@needs_openvino
+def test_a_network_that_bfloat16_upsets_runs_in_float32(
+    network: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A calibration so steep that the third digit of a logit decides."""
+    middle = float(np.median(TorchEngine(network).run(sample.faces(256))))
+    steep = work(network, probabilities=lambda z: 1 / (1 + np.exp(-300 * (z - middle))))
+    with caplog.at_level(logging.INFO):
+        engine = engines.prepare(steep, choice=EngineChoice.AUTO, device=CPU)
+    assert engine.name == "openvino cpu f32"
+    refused = ["engine_refused"] * (len(openvino_cpu.precisions()) - 1)
+    assert events(caplog) == [*refused, "engine_ready"]
 
 
 def test_without_openvino_torch_does_the_work_and_says_so(
