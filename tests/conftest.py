@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,16 @@ def media_root() -> Path:
     if not (root / "robustness" / "files.csv").exists():
         pytest.skip(f"the labelled media are not at {root}; set DEEPSWEEP_MEDIA to their folder")
     return root
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Commands that run inside a test set up logging for a whole process; undo that."""
+    root = logging.getLogger()
+    level, disabled = root.level, root.manager.disable
+    yield
+    root.setLevel(level)
+    logging.disable(disabled)
 
 
 @pytest.fixture(autouse=True)

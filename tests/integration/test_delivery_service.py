@@ -163,13 +163,22 @@ def test_an_item_whose_worker_died_elsewhere_comes_back_through_reconcile(
 
 
 def test_interactive_work_overtakes_bulk_work(
-    ask: Ask, parts: Parts, database: Database, media: str
+    ask: Ask,
+    parts: Parts,
+    database: Database,
+    media: str,
+    worker: subprocess.Popen[bytes],
 ) -> None:
+    # Both wait while the worker is held, the urgent one behind the other.
+    os.kill(worker.pid, signal.SIGSTOP)
     bulk = ask(media)
-    wait_for_some(database, bulk)
     urgent = ask(f"{media}face.jpg", priority=Priority.INTERACTIVE)
-    wait_for_state(database, urgent, ScanState.FINISHED, parts)
-    assert counts(database, bulk).open > 0
+    os.kill(worker.pid, signal.SIGCONT)
+    for scan_id in (urgent, bulk):
+        wait_for_state(database, scan_id, ScanState.FINISHED, parts)
+    with database.transaction() as session:
+        ended = [scans.get(session, scan_id).finished_at for scan_id in (urgent, bulk)]
+    assert ended[0] < ended[1]
 
 
 def test_cancelling_stops_what_waits(ask: Ask, database: Database, media: str) -> None:
