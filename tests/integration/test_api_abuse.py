@@ -239,12 +239,13 @@ def test_secrets_and_query_strings_are_not_logged(client, api_keys, caplog):
     secret = "https://desk.example.com/hook?token=hunter2"
     body = {"prefixes": [ALLOWED], "callback_url": secret}
     caller = api_keys.anonymous(Authorization=f"Bearer {token}")
-    assert caller.post("/v1/scans?password=hunter2", json=body).status_code == 202
+    assert caller.post("/v1/scans?password=hunter2", json=body).status_code == 422
+    assert caller.post("/v1/scans", json=body).status_code == 202
     caller.post("/v1/scans", json=body | {"plan": "hunter2"})
     caller.get("/v1/scans", headers={"Authorization": f"Bearer {token}x"})
     ours = [record for record in caplog.records if record.name.startswith(("api", "db", "core"))]
     written = "\n".join(str(vars(record)) for record in ours)
-    assert [record.getMessage() for record in ours] == ["request"] * 3
+    assert [record.getMessage() for record in ours] == ["request"] * 4
     for word in ("hunter2", token, token[15:], base64.b64encode(token.encode()).decode()):
         assert word not in written
 
