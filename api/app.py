@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from anyio import to_thread
 from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
@@ -33,8 +34,11 @@ from db import migrations
 from db.session import Database, connect
 
 _ROUTED = (scans, items, media, upload_routes, models, health, metrics, pages)
-#: Connections kept open, and as many again under load: one for each thread that serves requests.
-POOL_SIZE = 20
+#: Requests that are worked on at once. Python runs one at a time; the others wait for PostgreSQL
+#: or S3, and forty may wait before those who need neither would.
+THREADS = 40
+#: Connections kept open, and as many again under load: one for each thread.
+POOL_SIZE = THREADS // 2
 
 
 def create(
@@ -88,6 +92,7 @@ def _lifespan(
 
         A server that is down or outdated does not stop the start: `/readyz` says so.
         """
+        to_thread.current_default_thread_limiter().total_tokens = THREADS
         if ours and settings.database_url is None:
             await run_in_threadpool(migrations.upgrade, database.engine)
         yield

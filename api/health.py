@@ -10,10 +10,9 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 from sqlalchemy import text
 
-from api.scanning import model_for
 from api.services import Given, Services
 from core.errors import DatabaseOutdated, DeepsweepError
-from db import migrations
+from db import migrations, requests
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ def _model(services: Services) -> None:
     if migrations.current(services.database.engine) is None:
         raise DatabaseOutdated("There are no tables yet.")
     with services.database.transaction() as session:
-        model_for(session, None)
+        requests.model_in_use(session)
 
 
 def _queue(services: Services) -> None:

@@ -11,7 +11,7 @@ from api.schemas import NewScan
 from api.security import Caller
 from api.services import Services
 from core import callbacks
-from core.errors import NoModelInUse, NotInThisState
+from core.errors import NotInThisState
 from core.vocabulary import SamplingPlan, ScanState
 from db import audit, models, requests, retries, scans, webhooks
 from db.retries import Retried
@@ -97,10 +97,12 @@ def _request(
     earlier = None
     if idempotency_key is not None:
         earlier = requests.earlier(session, caller.id, idempotency_key)
-    if earlier is not None and wanted.model is None:
+    if wanted.model is not None:
+        model_version_id = models.find(session, wanted.model).id
+    elif earlier is not None:
         model_version_id = earlier.model_version_id
     else:
-        model_version_id = model_for(session, wanted.model)
+        model_version_id = requests.model_in_use(session)
     return ScanRequest(
         sources=found,
         plan=SamplingPlan.parse(wanted.plan),
@@ -118,24 +120,6 @@ def _request(
 def _selection(wanted: NewScan) -> dict[str, object]:
     chosen: dict[str, object] = {"include": wanted.include, "exclude": wanted.exclude}
     return chosen if wanted.max_items is None else chosen | {"max_items": wanted.max_items}
-
-
-def model_for(session: Session, reference: str | None) -> int:
-    """The model version that is named; else the champion; else the only one there is.
-
-    Raises ModelMissing, NoModelInUse.
-    """
-    if reference is not None:
-        return models.find(session, reference).id
-    champion = models.champion(session)
-    if champion is not None:
-        return champion.id
-    known = models.listed(session)
-    if len(known) == 1:
-        return known[0].id
-    if not known:
-        raise NoModelInUse("No model is registered yet; a worker that starts registers one.")
-    raise NoModelInUse("No model is in use: name one of those that GET /v1/models lists.")
 
 
 def _note(session: Session, caller: Caller, action: str, scan_id: uuid.UUID) -> None:

@@ -101,7 +101,7 @@ def authenticate(session: Session, token: str) -> KeyRecord | None:
     if match is None:
         return None
     row = session.execute(
-        select(*_COLUMNS, ApiKey.secret_sha256).where(
+        select(*_COLUMNS, ApiKey.secret_sha256, _NOT_SEEN_LATELY.label("is_stale")).where(
             ApiKey.prefix == match["prefix"],
             ApiKey.revoked_at.is_(None),
             or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
@@ -109,7 +109,8 @@ def authenticate(session: Session, token: str) -> KeyRecord | None:
     ).one_or_none()
     if row is None or not hmac.compare_digest(row.secret_sha256, _digest(token)):
         return None
-    _note_use(session, row.id)
+    if row.is_stale:
+        _note_use(session, row.id)
     return _record(row)
 
 
@@ -135,6 +136,9 @@ def revoke(session: Session, prefix: str) -> KeyRecord:
 # --- helpers ------------------------------------------------------------------------------------
 
 _COLUMNS = [getattr(ApiKey, name) for name in KeyRecord.__dataclass_fields__]
+_NOT_SEEN_LATELY = or_(
+    ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - _SEEN_EVERY
+)
 
 
 def _record(row: Any) -> KeyRecord:
@@ -156,13 +160,7 @@ def _note_use(session: Session, key_id: int) -> None:
     """One write a minute and key: the row is not to become the hottest of the database."""
     session.execute(
         update(ApiKey)
-        .where(
-            ApiKey.id == key_id,
-            or_(
-                ApiKey.last_used_at.is_(None),
-                ApiKey.last_used_at < func.now() - _SEEN_EVERY,
-            ),
-        )
+        .where(ApiKey.id == key_id, _NOT_SEEN_LATELY)
         .values(last_used_at=func.date_trunc("minute", func.now())),
         execution_options={"synchronize_session": False},
     )

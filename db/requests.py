@@ -1,4 +1,4 @@
-"""What was asked for under an idempotency key."""
+"""What a request for a scan leaves open: the model, and what the same request got before."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from db.tables import Scan
+from core.errors import NoModelInUse
+from core.vocabulary import ModelState
+from db.tables import ModelVersion, Scan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +20,22 @@ class Earlier:
 
     model_version_id: int
     settings: Mapping[str, Any]
+
+
+def model_in_use(session: Session) -> int:
+    """The champion; where none was promoted, the only version there is.
+
+    Asked for with every scan, so it reads no cards. Raises NoModelInUse.
+    """
+    champion_first = case((ModelVersion.state == ModelState.CHAMPION, 0), else_=1)
+    found = session.execute(
+        select(ModelVersion.id, ModelVersion.state).order_by(champion_first).limit(2)
+    ).all()
+    if found and (found[0].state is ModelState.CHAMPION or len(found) == 1):
+        return found[0].id
+    if not found:
+        raise NoModelInUse("No model is registered yet; a worker that starts registers one.")
+    raise NoModelInUse("No model is in use: name one of those that GET /v1/models lists.")
 
 
 def earlier(session: Session, api_key_id: int | None, idempotency_key: str) -> Earlier | None:

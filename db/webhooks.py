@@ -21,7 +21,7 @@ from db.tables import Scan, WebhookDelivery
 FINISHED = "scan.finished"
 CANCELLED = "scan.cancelled"
 
-#: First and longest wait before a callback is tried again, seconds; twelve tries span ten hours.
+#: First and longest wait before a callback is tried again, seconds: twelve tries take hours.
 FIRST_WAIT_S = 10.0
 LONGEST_WAIT_S = 7200.0
 
