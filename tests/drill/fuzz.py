@@ -19,7 +19,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -148,7 +148,7 @@ def main() -> int:
         logging.disable(logging.CRITICAL)
         _tell_progress(options.first)
         report = scan(media, options.count, first=options.first)
-        sys.stdout.write(json.dumps(asdict(report)))
+        sys.stdout.write(json.dumps(vars(report)))
         return 0
     began = time.monotonic()
     report = _in_children(options.count)

@@ -115,8 +115,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve_page(self, query: dict[str, str]) -> None:
         prefix, limit = query.get("prefix", ""), int(query.get("max-keys", "1000"))
         after = query.get("continuation-token") or query.get("start-after") or ""
-        start = bisect.bisect_right(self.state.keys, after) if after else 0
-        named = [key for key in self.state.keys[start:] if key.startswith(prefix)]
+        keys = self.state.keys
+        start = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
+        named = [key for key in keys[start : start + limit + 1] if key.startswith(prefix)]
         page, more = named[:limit], len(named) > limit
         contents = "".join(
             f"<Contents><Key>{escape(key)}</Key><Size>{len(self.state.objects[key])}</Size>"
