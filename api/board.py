@@ -43,17 +43,32 @@ class Board:
         self._entries: OrderedDict[uuid.UUID, _Entry] = OrderedDict()
 
     def tally(self, scan: ScanRecord) -> Tally:
-        """The counts of a scan; never older than its last change of state."""
+        """The counts of a scan; never older than its last change of state.
+
+        While one thread counts, the others are given the count before, and do not wait.
+        """
         entry = self._entry(scan.id)
         state = (scan.state, scan.finished_at, scan.cancelled_at)
-        with entry.lock:
+        kept = entry.tally if entry.state == state else None
+        if not entry.lock.acquire(blocking=kept is None):
+            assert kept is not None
+            return kept
+        try:
             if entry.tally is None or entry.state != state or self._clock() >= entry.until:
-                started = self._clock()
-                with self._database.transaction() as session:
-                    entry.tally = progress.tally(session, scan.id)
-                ended = self._clock()
-                entry.state, entry.until = state, ended + KEPT_FOR * (ended - started)
+                self._count(scan.id, entry, state)
+            assert entry.tally is not None
             return entry.tally
+        finally:
+            entry.lock.release()
+
+    def _count(self, scan_id: uuid.UUID, entry: _Entry, state: Hashable) -> None:
+        started = self._clock()
+        with self._database.transaction() as session:
+            found = progress.tally(session, scan_id)
+        ended = self._clock()
+        # The count first: whoever looks without the lock never sees it with another state.
+        entry.state, entry.tally, entry.until = None, found, ended + KEPT_FOR * (ended - started)
+        entry.state = state
 
     def forget(self, scan_id: uuid.UUID) -> None:
         """The scan was changed through this process: count anew."""
