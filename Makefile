@@ -52,8 +52,9 @@ up: setup ## the whole service on this machine, until Ctrl-C
 drill: setup ## kill everything in turn while 2,000 items are scanned
 	$(BIN)/python -m tests.drill.drill
 
-fuzz: setup ## 5,000 broken media through the real decoders
+fuzz: setup ## 5,000 broken media through the real decoders, 15,000 odd requests through the API
 	$(BIN)/python -m tests.drill.fuzz
+	$(BIN)/pytest -m slow tests/integration/test_api_description.py tests/integration/test_api_abuse.py
 
 bench: setup ## side by side with a naive script
 	$(BIN)/python -m benchmarks.scan
