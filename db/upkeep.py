@@ -8,8 +8,9 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import Connection, Select, func, select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from core.vocabulary import ItemStatus, Priority, ScanState
@@ -33,8 +34,18 @@ def alone(database: Database) -> Iterator[bool]:
         try:
             yield got
         finally:
-            # Closed for good: with the connection goes its lock.
-            connection.invalidate()
+            if got:
+                _let_go(connection)
+
+
+def _let_go(connection: Connection) -> None:
+    """Give the lock back at once; closing alone leaves it until the server notices."""
+    try:
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+        connection.commit()
+    except DBAPIError:
+        # The server is gone or going. Closed for good: with the connection goes its lock.
+        connection.invalidate()
 
 
 def ended_scans(session: Session, *, limit: int = 1000) -> list[uuid.UUID]:
