@@ -4,6 +4,8 @@ The same networks, weights, thresholds and box arithmetic as facenet-pytorch's `
 which takes frames of one size and cuts candidates out one by one. Here frames may have any sizes,
 and each network sees one batch per call. tests/integration/test_face_parity.py holds the two
 together on real frames.
+
+One step is our own: a face's place is the mean of O-Net's near-equal candidates, not one of them.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ import torch
 from torchvision.ops import nms
 
 from core.vocabulary import EngineChoice
-from detector import engines, mtcnn, pyramid
-from detector.engines import Engine, Parts, Values, Work, sample
+from detector import mtcnn, pyramid
+from detector.engines import Engine, Values
 from detector.frames import Pixels
+from detector.mtcnn import OUTPUT_PX, REFINE_PX, Engines
 from detector.pyramid import Halvings
 
 Boxes = npt.NDArray[np.float32]
@@ -34,10 +37,15 @@ PROPOSE_FROM, REFINE_FROM, OUTPUT_FROM = 0.6, 0.7, 0.7
 LEVEL_OVERLAP, FRAME_OVERLAP, REFINED_OVERLAP = 0.5, 0.7, 0.7
 #: After O-Net the intersection is divided by the smaller box instead: a box inside another goes.
 CONTAINED_OVERLAP = 0.7
-#: Side of the pictures that R- and O-Net take, pixels.
-REFINE_PX, OUTPUT_PX = 24, 48
+#: Overlap with a face from which a candidate has a say in where the face is.
+VOTING_OVERLAP = 0.5
 #: What each network says of a candidate: logit, four shifts, and O-Net also ten of landmarks.
 SHIFTED, MARKED = 5, 15
+#: Bounds on memory, beyond which larger batches gain nothing.
+FRAMES_AT_A_TIME, WINDOWS_AT_A_TIME = 32, 128
+#: Cells of one frame that are looked into, the likeliest: a crowd of 1,000 faces has 10,000, and
+#: a picture that was made to have more must not hold a worker up.
+MOST_CELLS = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,15 +58,6 @@ class Found:
     probabilities: Values
     #: Eyes, nose, corners of the mouth, x then y; float32 (n, 5, 2).
     landmarks: Values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Engines:
-    """P-, R- and O-Net as `detector.mtcnn.Networks` describes them, each on its engine."""
-
-    propose: Engine
-    refine: Engine
-    output: Engine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,50 +79,7 @@ class _Candidates:
 
 def load(*, device: torch.device, engine: EngineChoice = EngineChoice.EXACT) -> Cascade:
     """MTCNN, each network on an engine that was checked. Raises as `engines.prepare` does."""
-    networks = mtcnn.load()
-    propose = Work(
-        name="p-net",
-        network=networks.propose,
-        sample=_small_faces(),
-        probabilities=_best_of_neighbourhoods,
-        parts=Parts(torch=1, openvino=(1,), cuda=128),
-    )
-    refine = Work(
-        name="r-net",
-        network=networks.refine,
-        sample=sample.faces(REFINE_PX),
-        probabilities=_probabilities,
-        parts=Parts(torch=32, openvino=(64, 16, 4, 1), cuda=2048),
-    )
-    output = Work(
-        name="o-net",
-        network=networks.output,
-        sample=sample.faces(OUTPUT_PX),
-        probabilities=_probabilities,
-        parts=Parts(torch=8, openvino=(16, 4, 1), cuda=512),
-    )
-    ready = [
-        engines.prepare(work, choice=engine, device=device) for work in (propose, refine, output)
-    ]
-    return Cascade(Engines(propose=ready[0], refine=ready[1], output=ready[2]))
-
-
-def _small_faces() -> Pixels:
-    """Windows full of faces as small as P-Net looks for, to check its engine on."""
-    rows, columns = pyramid.WINDOW_ROWS, pyramid.WINDOW_COLUMNS
-    bands = [np.concatenate(list(sample.faces(side_px)), axis=1) for side_px in (16, 24, 36)]
-    return np.stack([np.tile(band, (17, 2, 1))[:rows, :columns] for band in bands])
-
-
-def _best_of_neighbourhoods(values: Values) -> Values:
-    """The best cell of each 8 x 8: elsewhere there is nothing on which engines could differ."""
-    count, _, rows, columns = values.shape
-    neighbourhoods = values[:, 0].reshape(count, rows // 8, 8, columns // 8, 8)
-    return _sigmoid(neighbourhoods.max(axis=(2, 4)))
-
-
-def _probabilities(values: Values) -> Values:
-    return _sigmoid(values[:, 0])
+    return Cascade(mtcnn.prepare(device=device, engine=engine))
 
 
 class Cascade:
@@ -144,6 +100,13 @@ class Cascade:
         for each the side of the smallest face looked for, in its pixels. The work grows with the
         inverse square of it. A frame smaller than that face gives none.
         """
+        found: list[Found] = []
+        for start in range(0, len(frames), FRAMES_AT_A_TIME):
+            part = slice(start, start + FRAMES_AT_A_TIME)
+            found += self._find(frames[part], smallest_face_px[part])
+        return found
+
+    def _find(self, frames: Sequence[Pixels], smallest_face_px: Sequence[float]) -> list[Found]:
         halved = [pyramid.halvings(frame) for frame in frames]
         candidates = self._propose(halved, smallest_face_px)
         candidates = self._refine(halved, candidates)
@@ -163,7 +126,7 @@ class Cascade:
         if not pieces:
             return _none(SHIFTED)
         strip = pyramid.lay_out(pieces)
-        cells, level = _cells(strip, self._engines.propose.run(strip.windows))
+        cells, level = _cells(strip, self._engines.propose)
         best = cells.take(_per_frame(cells.frame, lambda part: _best_cells(cells, level, part)))
         sides = best.box[:, 2:] - best.box[:, :2]
         return replace(best, box=_squared(best.box + best.values[:, 1:5] * np.tile(sides, 2)))
@@ -186,12 +149,10 @@ class Cascade:
             box=_shifted(passed),
             values=np.concatenate([passed.values[:, :SHIFTED], _landmarks(passed)], axis=1),
         )
-        return placed.take(
-            _per_frame(
-                placed.frame,
-                lambda part: _drop_contained(placed.box[part], placed.values[part, 0]),
-            )
+        kept = _per_frame(
+            placed.frame, lambda part: _drop_contained(placed.box[part], placed.values[part, 0])
         )
+        return _voted(placed.take(kept), placed)
 
 
 def _ask(
@@ -222,7 +183,7 @@ def _found(candidates: _Candidates) -> Found:
     points = candidates.values[:, SHIFTED:].reshape(-1, 2, 5)
     return Found(
         boxes=candidates.box,
-        probabilities=_probabilities(candidates.values),
+        probabilities=mtcnn.probabilities(candidates.values[:, 0]),
         landmarks=np.ascontiguousarray(points.transpose(0, 2, 1)),
     )
 
@@ -230,23 +191,36 @@ def _found(candidates: _Candidates) -> Found:
 # --- P-Net's answer ----------------------------------------------------------------------------
 
 
-def _cells(strip: pyramid.Strip, answers: Values) -> tuple[_Candidates, Indices]:
+def _cells(strip: pyramid.Strip, engine: Engine) -> tuple[_Candidates, Indices]:
     """The cells that look like a face, as boxes in their frames, and each one's level."""
-    window, row, column = np.nonzero(answers[:, 0] >= _logit(PROPOSE_FROM))
-    strip_row = window * answers.shape[2] + row
-    owner = strip.owner[strip_row, column]
+    places, values = _passing_cells(strip, engine)
+    owner = strip.owner[places[:, 1], places[:, 0]]
     frames = np.array([piece.frame for piece in strip.pieces], np.int64)
+    levels = np.array([piece.level for piece in strip.pieces], np.int64)
     order = np.argsort(frames[owner], kind="stable")
     # A cell on the seam between two pieces sees both and means nothing.
     order = order[owner[order] >= 0]
     owner = owner[order]
-    at = np.stack([column[order], strip_row[order]], axis=1) * pyramid.STRIDE_PX
     candidates = _Candidates(
         frame=frames[owner],
-        box=_cell_boxes(strip, owner, at),
-        values=answers[window[order], :, row[order], column[order]],
+        box=_cell_boxes(strip, owner, places[order] * pyramid.STRIDE_PX),
+        values=values[order],
     )
-    return candidates, np.array([piece.level for piece in strip.pieces], np.int64)[owner]
+    return candidates, levels[owner]
+
+
+def _passing_cells(strip: pyramid.Strip, engine: Engine) -> tuple[Indices, Values]:
+    """Column and row on the strip of the cells that pass, and P-Net's values there.
+
+    The rest of its answers, which are many, is let go of after each group of windows.
+    """
+    places, values = [np.empty((0, 2), np.int64)], [np.empty((0, SHIFTED), np.float32)]
+    for start in range(0, len(strip.windows), WINDOWS_AT_A_TIME):
+        answers = engine.run(strip.windows[start : start + WINDOWS_AT_A_TIME])
+        window, row, column = np.nonzero(answers[:, 0] >= _logit(PROPOSE_FROM))
+        places.append(np.stack([column, (start + window) * answers.shape[2] + row], axis=1))
+        values.append(answers[window, :, row, column])
+    return np.concatenate(places), np.concatenate(values)
 
 
 def _cell_boxes(strip: pyramid.Strip, owner: npt.NDArray[np.int32], at: Indices) -> Boxes:
@@ -266,11 +240,13 @@ def _cell_boxes(strip: pyramid.Strip, owner: npt.NDArray[np.int32], at: Indices)
 
 def _best_cells(cells: _Candidates, level: Indices, part: Indices) -> Indices:
     """Within one frame: suppress among neighbours of a level, then among levels."""
+    likeliest = np.argsort(-cells.values[part, 0], kind="stable")[:MOST_CELLS]
+    part = part[likeliest]
     box, logit = cells.box[part], cells.values[part, 0]
     # Levels moved far apart never overlap: one pass does them all.
     apart = (box.max() + 1) * level[part].astype(np.float32)
     kept = _suppress(box + apart[:, None], logit, LEVEL_OVERLAP)
-    return kept[_suppress(box[kept], logit[kept], FRAME_OVERLAP)]
+    return likeliest[kept[_suppress(box[kept], logit[kept], FRAME_OVERLAP)]]
 
 
 # --- boxes -------------------------------------------------------------------------------------
@@ -297,11 +273,44 @@ def _drop_contained(box: Boxes, logit: Values) -> Indices:
     while len(order):
         first, order = order[0], order[1:]
         kept.append(int(first))
-        low = np.maximum(box[first, :2], box[order, :2])
-        high = np.minimum(box[first, 2:], box[order, 2:])
-        shared = np.prod(np.maximum(0, high - low + 1), axis=1)
+        shared = _shared_area(box[first], box[order])
         order = order[shared / np.minimum(area[first], area[order]) <= CONTAINED_OVERLAP]
     return np.array(kept, np.int64)
+
+
+def _voted(best: _Candidates, placed: _Candidates) -> _Candidates:
+    """Each face's box and landmarks as the mean of all candidates that overlap it by half.
+
+    Which of several near-equal candidates is the most probable hangs on a grey level here and
+    there; the mean of them, weighted by probability, does not (Gidaris and Komodakis, "Object
+    Detection via a Multi-region and Semantic Segmentation-aware CNN Model", 2015, section 5).
+    """
+    places = np.concatenate([placed.box, placed.values[:, SHIFTED:]], axis=1)
+    weights = mtcnn.probabilities(placed.values[:, 0])
+    box, values = best.box.copy(), best.values.copy()
+    for face, frame in enumerate(best.frame):
+        start, end = np.searchsorted(placed.frame, [frame, frame + 1])
+        near = start + np.flatnonzero(
+            _overlap(best.box[face], placed.box[start:end]) > VOTING_OVERLAP
+        )
+        mean = np.average(places[near], axis=0, weights=weights[near])
+        box[face], values[face, SHIFTED:] = mean[:4], mean[4:]
+    return _Candidates(frame=best.frame, box=box, values=values)
+
+
+def _overlap(box: Boxes, others: Boxes) -> Values:
+    """Intersection over union of one box with each of others; itself always 1."""
+    area, areas = (np.prod(one[..., 2:] - one[..., :2] + 1, axis=-1) for one in (box, others))
+    shared = _shared_area(box, others)
+    overlaps: Values = shared / (area + areas - shared)
+    return overlaps
+
+
+def _shared_area(box: Boxes, others: Boxes) -> Values:
+    """Of one box with each of others, in pixels; sides count both end pixels, as facenet's do."""
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    area: Values = np.prod(np.maximum(0, high - low + 1), axis=1)
+    return area
 
 
 def _squared(box: Boxes) -> Boxes:
@@ -324,10 +333,6 @@ def _landmarks(candidates: _Candidates) -> Values:
     places = np.repeat(low - np.float32(1), 5, axis=1)
     spans = np.repeat(high - low + np.float32(1), 5, axis=1)
     return places + spans * candidates.values[:, SHIFTED:MARKED]
-
-
-def _sigmoid(logits: Values) -> Values:
-    return np.divide(1, 1 + np.exp(-logits), dtype=np.float32)
 
 
 def _logit(probability: float) -> float:

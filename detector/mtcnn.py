@@ -12,8 +12,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import facenet_pytorch.models.mtcnn as facenet
+import numpy as np
 import torch
 from torch import nn
+
+from core.vocabulary import EngineChoice
+from detector import engines, pyramid
+from detector.engines import Engine, Parts, Values, Work, sample
+from detector.frames import Pixels
+
+#: Side of the pictures that R- and O-Net take, pixels.
+REFINE_PX, OUTPUT_PX = 24, 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +44,73 @@ def load() -> Networks:
         refine=_Refine(facenet.RNet()).eval().requires_grad_(False),
         output=_Output(facenet.ONet()).eval().requires_grad_(False),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engines:
+    """The same three, each on its engine; P-Net's windows are those of `detector.pyramid`."""
+
+    propose: Engine
+    refine: Engine
+    output: Engine
+
+
+def prepare(*, device: torch.device, engine: EngineChoice) -> Engines:
+    """Each network on an engine that was checked on faces. Raises as `engines.prepare` does."""
+    networks = load()
+    propose = Work(
+        name="p-net",
+        network=networks.propose,
+        sample=_small_faces(),
+        probabilities=_best_of_neighbourhoods,
+        parts=Parts(torch=1, openvino=(1,), cuda=128),
+    )
+    refine = Work(
+        name="r-net",
+        network=networks.refine,
+        sample=sample.faces(REFINE_PX),
+        probabilities=_of_candidates,
+        parts=Parts(torch=32, openvino=(64, 16, 4, 1), cuda=2048),
+    )
+    output = Work(
+        name="o-net",
+        network=networks.output,
+        sample=sample.faces(OUTPUT_PX),
+        probabilities=_of_candidates,
+        parts=Parts(torch=8, openvino=(16, 4, 1), cuda=512),
+    )
+    return Engines(
+        propose=engines.prepare(propose, choice=engine, device=device),
+        refine=engines.prepare(refine, choice=engine, device=device),
+        output=engines.prepare(output, choice=engine, device=device),
+    )
+
+
+def probabilities(logits: Values) -> Values:
+    """Of being a face, 0..1."""
+    # Beyond 80 the sigmoid is 0 or 1 in float32, and its exponential near overflowing.
+    return np.divide(1, 1 + np.exp(-logits.clip(-80, 80)), dtype=np.float32)
+
+
+def _small_faces() -> Pixels:
+    """Windows full of faces as small as P-Net looks for, to check its engine on."""
+    rows, columns = pyramid.WINDOW_ROWS, pyramid.WINDOW_COLUMNS
+    bands = [np.concatenate(list(sample.faces(side_px)), axis=1) for side_px in (16, 24, 36)]
+    return np.stack([np.tile(band, (17, 2, 1))[:rows, :columns] for band in bands])
+
+
+def _best_of_neighbourhoods(values: Values) -> Values:
+    """The best cell of each 8 x 8: elsewhere there is nothing on which engines could differ."""
+    count, _, rows, columns = values.shape
+    neighbourhoods = values[:, 0].reshape(count, rows // 8, 8, columns // 8, 8)
+    return probabilities(neighbourhoods.max(axis=(2, 4)))
+
+
+def _of_candidates(values: Values) -> Values:
+    return probabilities(values[:, 0])
+
+
+# --- the networks ------------------------------------------------------------------------------
 
 
 class _Propose(nn.Module):

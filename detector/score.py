@@ -72,4 +72,5 @@ class Scorer:
     def _probabilities(self, logits: Values) -> Values:
         """As a still picture's face is calibrated: there, a difference reaches the verdict."""
         platt = self.card.calibration.image
-        return np.divide(1, 1 + np.exp(-(platt.slope * logits + platt.offset)), dtype=np.float32)
+        z = (platt.slope * logits + platt.offset).clip(-80, 80)
+        return np.divide(1, 1 + np.exp(-z), dtype=np.float32)

@@ -11,8 +11,7 @@ from facenet_pytorch import MTCNN
 from skimage import data
 
 from detector import mtcnn
-from detector.cascade import Cascade, Engines, Found
-from detector.engines.pytorch import TorchEngine
+from detector.cascade import Cascade, Found, load
 
 Pixels = npt.NDArray[np.uint8]
 SMALLEST_PX = 24
@@ -20,14 +19,7 @@ SMALLEST_PX = 24
 
 @pytest.fixture(scope="module")
 def cascade() -> Cascade:
-    networks = mtcnn.load()
-    return Cascade(
-        Engines(
-            propose=TorchEngine(networks.propose, part=1),
-            refine=TorchEngine(networks.refine),
-            output=TorchEngine(networks.output),
-        )
-    )
+    return load(device=torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +115,38 @@ def test_a_huge_frame_is_searched_for_large_faces(cascade: Cascade) -> None:
     frame = cv2.resize(data.astronaut(), (5000, 5000)).astype(np.uint8)
     (found,) = cascade.find([frame], [300])
     assert sum(found.probabilities > 0.99) == 1
+
+
+def test_a_picture_full_of_faces_is_searched_within_bounds(
+    cascade: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for few cells the likeliest are kept, so that most faces are still found."""
+    crowd = np.tile(cv2.resize(portrait(512)[40:240, 110:310], (40, 40)), (8, 12, 1))
+    (all_found,) = cascade.find([crowd], [20])
+    monkeypatch.setattr("detector.cascade.MOST_CELLS", 200)
+    (found,) = cascade.find([crowd], [20])
+    assert len(all_found.boxes) >= 80
+    assert 20 < len(found.boxes) <= len(all_found.boxes)
+
+
+def test_a_grey_level_here_and_there_hardly_moves_a_box(cascade: Cascade) -> None:
+    frame, rng = portrait(480), np.random.default_rng(5)
+    (still,) = cascade.find([frame], [SMALLEST_PX])
+    for _ in range(4):
+        shaken = np.clip(frame + rng.integers(-1, 2, frame.shape), 0, 255).astype(np.uint8)
+        (found,) = cascade.find([shaken], [SMALLEST_PX])
+        assert overlap(found.boxes[0], still.boxes[0]) > 0.96
+
+
+def test_more_frames_than_fit_at_a_time_keep_their_order(
+    cascade: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [portrait(120), np.zeros((90, 90, 3), np.uint8), portrait(200)[:, 30:], portrait(150)]
+    together = cascade.find(frames, [20] * 4)
+    monkeypatch.setattr("detector.cascade.FRAMES_AT_A_TIME", 3)
+    monkeypatch.setattr("detector.cascade.WINDOWS_AT_A_TIME", 1)
+    for found, expected in zip(cascade.find(frames, [20] * 4), together, strict=True):
+        assert found.boxes == pytest.approx(expected.boxes, abs=0.01)
 
 
 def test_no_frames_and_no_candidates_give_empty_answers(cascade: Cascade) -> None:
