@@ -179,7 +179,7 @@ def _stack(settings: Settings, folder: Path) -> Stack:
 
 def _ask_a_dying_api(database: Database, settings: Settings, stack: Stack) -> uuid.UUID:
     """POST a scan to an API that is killed once the rows are written; the scan's id."""
-    _register_model(database, settings.data_dir)
+    register_model(database, settings.data_dir)
     with database.transaction() as session:
         scopes = {Scope.SCAN, Scope.READ}
         _, token = keys.create(session, name="drill", scopes=scopes, sources=[f"s3://{BUCKET}/"])
@@ -219,7 +219,7 @@ def _post_scan(settings: Settings, token: str) -> bool:
     return True
 
 
-def _register_model(database: Database, folder: Path) -> None:
+def register_model(database: Database, folder: Path) -> None:
     """The smallest network there is, untrained."""
     torch.manual_seed(11)
     small = card(architecture="spagnola-baseline", parameters=8657)

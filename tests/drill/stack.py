@@ -50,6 +50,12 @@ class Process:
             )
         self.starts += 1
 
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL."""
         if self._process is not None:

@@ -37,6 +37,8 @@ class SickStorage:
     objects: dict[str, bytes]
     endpoint_url: str = ""
     mood: Mood = Mood.WELL
+    #: How long every answer takes on its way, seconds.
+    latency_s: float = 0.0
     #: Requests that were not answered as they should be.
     refused: int = 0
     #: After so many of them it is well again; None for never by itself.
@@ -91,6 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif mood is Mood.HANGING:
             self._hang()
         else:
+            time.sleep(self.state.latency_s)
             self._serve()
 
     do_HEAD = do_GET
