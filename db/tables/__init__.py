@@ -15,13 +15,14 @@ from db.tables.learning import (
 )
 from db.tables.results import FaceScore, FrameVerdict, Media, TrackScore, VerdictRow
 from db.tables.reviewing import Review, ReviewLabel
-from db.tables.scanning import Item, Scan
+from db.tables.scanning import Erasure, Item, Scan
 
 __all__ = [
     "ApiKey",
     "AuditEvent",
     "Base",
     "Crop",
+    "Erasure",
     "FaceScore",
     "FrameVerdict",
     "Item",

@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.vocabulary import CropReason, Label, ModelState, RunState, Split
-from db.tables.base import Base, Word, created, moment, number, one_of, sha256
+from db.tables.base import Base, Word, created, moment, number, one_of, probability, sha256
 
 
 class ModelVersion(Base):
@@ -81,6 +81,7 @@ class Crop(Base):
         one_of("reason", CropReason),
         one_of("label", Label),
         sha256("sha256"),
+        probability("score"),
         CheckConstraint("probability > 0 AND probability <= 1", name="probability_range"),
         CheckConstraint("width > 0 AND height > 0", name="size"),
         UniqueConstraint("uri"),
@@ -108,6 +109,13 @@ class Crop(Base):
     frame_index: Mapped[int] = mapped_column(Integer, comment="The frame it was cut from.")
     face_index: Mapped[int] = mapped_column(SmallInteger, comment="The face within that frame.")
     track: Mapped[int] = mapped_column(SmallInteger, comment="The person within the medium.")
+    pts_s: Mapped[float | None] = mapped_column(
+        Double, comment="Time of its frame, seconds; NULL for imported data."
+    )
+    score: Mapped[float | None] = mapped_column(
+        Double,
+        comment="What the verdict it was kept for says of this face, 0..1; NULL for imported data.",
+    )
     box: Mapped[dict[str, Any]] = mapped_column(
         JSONB, comment="Box and landmarks in the frame, and the margin it was cut with."
     )
@@ -130,6 +138,12 @@ class Crop(Base):
     )
     source: Mapped[str | None] = mapped_column(Text, comment="Data set it was imported with.")
     licence: Mapped[str | None] = mapped_column(Text, comment="Terms of that data set.")
+    kind: Mapped[str | None] = mapped_column(
+        Text, comment="What made imported data, e.g. photo, faceswap; recipes draw by it."
+    )
+    generator: Mapped[str | None] = mapped_column(
+        Text, comment="The method or model that made it, as its data set names it."
+    )
     created_at: Mapped[datetime] = created("When it was kept.")
     expires_at: Mapped[datetime | None] = moment("When it is to be deleted; NULL for never.")
 
@@ -158,6 +172,11 @@ class Snapshot(Base):
     )
     parent_id: Mapped[int | None] = mapped_column(
         ForeignKey("snapshot.id", ondelete="SET NULL"), comment="The snapshot it replays, if any."
+    )
+    erased: Mapped[int] = mapped_column(
+        Integer,
+        server_default=text("0"),
+        comment="How many of its examples were deleted since: its hash is that of all of them.",
     )
     created_at: Mapped[datetime] = created()
     frozen_at: Mapped[datetime | None] = moment("When it was closed; nothing is added afterwards.")
@@ -207,6 +226,10 @@ class TrainingRun(Base):
         Index(None, "created_at", "id"),
         Index(None, "snapshot_id"),
         Index(None, "base_model_version_id"),
+        # What trainers look through.
+        Index(
+            "ix_training_run_open", "id", postgresql_where=text("state IN ('queued', 'running')")
+        ),
     )
 
     id: Mapped[int] = number("Identifier.")
@@ -237,8 +260,14 @@ class TrainingRun(Base):
     reason: Mapped[str | None] = mapped_column(
         Text, comment="Why it was stopped or failed, or was not promoted, as a sentence."
     )
+    code: Mapped[str | None] = mapped_column(
+        Text, comment="The same for programs, e.g. too_few_labels, golden_set_lost; NULL if none."
+    )
     leased_by: Mapped[str | None] = mapped_column(Text, comment="The trainer that runs it.")
     lease_until: Mapped[datetime | None] = moment("Until when that trainer holds it.")
+    attempts: Mapped[int] = mapped_column(
+        SmallInteger, server_default=text("0"), comment="How often a trainer has taken it."
+    )
     created_at: Mapped[datetime] = created("When it was asked for.")
     started_at: Mapped[datetime | None] = moment("When a trainer took it.")
     finished_at: Mapped[datetime | None] = moment("When it ended.")

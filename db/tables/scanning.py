@@ -39,6 +39,8 @@ class Scan(Base):
         sha256("fingerprint"),
         sha256("settings_sha256"),
         probability("audit_probability"),
+        probability("fake_probability"),
+        probability("uncertain_probability"),
         CheckConstraint("(error_code IS NULL) = (error_message IS NULL)", name="error_sentence"),
         # A request is found again by what it asks for, the newest first.
         Index(None, "fingerprint", "created_at"),
@@ -113,6 +115,21 @@ class Scan(Base):
         Double,
         server_default=text("0"),
         comment="With which probability an item judged real is kept for review, 0..1.",
+    )
+    fake_probability: Mapped[float | None] = mapped_column(
+        Double,
+        comment="With which probability an item judged fake is drawn for review; NULL: as real "
+        "ones.",
+    )
+    uncertain_probability: Mapped[float] = mapped_column(
+        Double,
+        server_default=text("1"),
+        comment="With which probability an item judged uncertain is drawn for review.",
+    )
+    keep: Mapped[dict[str, Any]] = mapped_column(
+        JSONB,
+        server_default=text("'{}'"),
+        comment="Of which items face crops are kept, how many and how long; {} for none.",
     )
     blur: Mapped[bool] = mapped_column(
         server_default=text("false"), comment="Whether review pages show the media blurred first."
@@ -278,3 +295,29 @@ class Item(Base):
     )
     created_at: Mapped[datetime] = created("When it was listed.")
     finished_at: Mapped[datetime | None] = moment("When it got its verdict or its failure.")
+
+
+class Erasure(Base):
+    """An item that was erased on request: what is left of it."""
+
+    __tablename__ = "erasure"
+    __table_args__ = (sha256("uri_sha256"), Index(None, "scan_id", "uri_sha256"))
+
+    item_id: Mapped[int] = mapped_column(
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="The item that was; its number is not given out again.",
+    )
+    scan_id: Mapped[uuid.UUID] = mapped_column(
+        ForeignKey("scan.id", ondelete="CASCADE"), comment="The scan it belonged to."
+    )
+    uri_sha256: Mapped[bytes] = mapped_column(
+        LargeBinary,
+        comment="SHA-256 of its URI: listing the scan's sources again does not bring it back.",
+    )
+    removed: Mapped[dict[str, Any]] = mapped_column(
+        JSONB, comment="What was removed, by kind; and the snapshots it was in."
+    )
+    actor: Mapped[str] = mapped_column(Text, comment="Who asked for it.")
+    erased_at: Mapped[datetime] = created("When it was erased.")
