@@ -5,6 +5,7 @@ There are no relationships: a query says what it reads, and nothing is loaded on
 
 from db.tables.access import ApiKey, AuditEvent, WebhookDelivery
 from db.tables.base import Base
+from db.tables.desk import Explanation, SignIn
 from db.tables.learning import (
     Crop,
     JobPeriod,
@@ -23,6 +24,7 @@ __all__ = [
     "Base",
     "Crop",
     "Erasure",
+    "Explanation",
     "FaceScore",
     "FrameVerdict",
     "Item",
@@ -32,6 +34,7 @@ __all__ = [
     "Review",
     "ReviewLabel",
     "Scan",
+    "SignIn",
     "Snapshot",
     "SnapshotExample",
     "TrackScore",
