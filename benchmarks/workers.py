@@ -26,8 +26,7 @@ from core.settings import Settings
 from core.vocabulary import DEFAULT_PLAN, ItemStatus
 from db import embedded_redis, listing, migrations, models, scans
 from db.session import Database, connect
-from tests.drill import media
-from tests.drill.drill import register_model
+from tests.drill import media, small_model
 from tests.drill.stack import Process
 from tests.drill.storage import BUCKET, SickStorage, serving
 from tests.integration.s3_fixtures import ENVIRONMENT
@@ -163,7 +162,7 @@ def _service(items: int, latency_s: float) -> Iterator[_Service]:
         opened.callback(embedded_redis.use(folder).close)
         database = opened.enter_context(connect(settings))
         migrations.upgrade(database.engine)
-        register_model(database, folder)
+        small_model.register(database, folder)
         yield _Service(settings=settings, database=database, storage=storage, folder=folder)
 
 

@@ -27,15 +27,13 @@ import torch
 
 from core.errors import DecoderCrashed, DecoderOutOfMemory, DecoderTimeout
 from core.vocabulary import SamplingPlan
-from detector import architectures
 from detector.analyze import Analysis, Analyzer
 from detector.decode import decode_ahead
 from detector.faces import FaceFinder
 from detector.isolation import DecodePool, IsolationLimits
 from detector.media import Limits
-from detector.score import Scorer
+from tests.drill import small_model
 from tests.drill.mutants import Mutant, mutants, seeds
-from tests.unit.cards import card
 
 #: What one file may take: enough for a sound one on a busy machine, little for a bomb.
 LIMITS = IsolationLimits(memory_bytes=2 << 30, cpu_s=10.0, wall_s=40.0)
@@ -95,12 +93,9 @@ class _Source:
 
 def scan(media: Path | None, count: int, *, first: int = 0, workers: int = 2) -> Report:
     """Put the mutants `first` to `count` through decoders and model, in this process."""
-    torch.manual_seed(0)
     torch.set_num_threads(1)
-    small = card(architecture="spagnola-baseline", parameters=8657)
-    small = small.model_copy(update={"input": small.input.model_copy(update={"size_px": 64})})
-    scorer = Scorer(architectures.build("spagnola-baseline"), small)
-    analyzer = Analyzer(FaceFinder(detect_side_px=160), scorer, frame_batch=16, face_batch=16)
+    finder = FaceFinder(detect_side_px=160)
+    analyzer = Analyzer(finder, small_model.scorer(), frame_batch=16, face_batch=16)
     report = Report()
     sources = (_Source(mutant=each) for each in mutants(seeds(media), count, first=first))
     with DecodePool(workers, LIMITS) as pool:

@@ -57,7 +57,7 @@ class Process:
         return self._process.pid
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """SIGKILL, helpers and all."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -117,15 +117,19 @@ class Stack:
             for part in [*self.workers, self.beat]:
                 part.end()
 
-    def kill_worker(self, number: int) -> None:
-        """kill -9, helpers and all."""
-        self.workers[number % len(self.workers)].kill()
-
     def kill_redis(self) -> None:
         """kill -9: it comes back with nothing in its memory."""
         with redis.Redis.from_url(queue.redis_url(self.settings)) as client:
             pid = int(client.info("server")["process_id"])
         os.kill(pid, signal.SIGKILL)
+
+    def redis_answers(self) -> bool:
+        """Whether it takes messages."""
+        with redis.Redis.from_url(queue.redis_url(self.settings), socket_timeout=1.0) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
 
     def kill_postgres(self) -> None:
         """kill -9 of the server's first process: all sessions end, and it recovers from its log."""
