@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -22,12 +20,11 @@ from skimage.segmentation import slic
 from sklearn.linear_model import Ridge
 from torch import nn
 
-from core.errors import UsageError
 from detector.frames import Pixels
+from detector.grad_cam import Map, Recorded
 from detector.preprocess import to_tensor
 from detector.spec import Input
 
-Map = npt.NDArray[np.float32]
 #: RGB uint8 (n, side, side, 3) to probabilities of fake (n,).
 ScoreCrops = Callable[[Pixels], npt.NDArray[np.float64]]
 
@@ -51,30 +48,12 @@ class Lime:
     fit: float
 
 
-def grad_cam(module: nn.Module, crop: Pixels, spec: Input, *, towards_fake: bool = True) -> Map:
-    """Where the network's last maps speak for fake (or for real): float32 (side, side), 0..1.
-
-    `crop` is uint8 (side, side, 3) as the card says. All zeros where nothing speaks for it.
-    Raises UsageError for a network without maps.
-    """
-    with _Recorded(module) as recorded:
-        crops = to_tensor(crop[None], spec).requires_grad_(True)
-        logit = module(crops).sum()
-    maps = recorded.last
-    (slopes,) = torch.autograd.grad(logit if towards_fake else -logit, maps)
-    weights = slopes.mean((2, 3), keepdim=True)
-    found = torch.relu((weights * maps).sum(1))[0].detach().numpy()
-    side = crop.shape[0]
-    grown = cv2.resize(found, (side, side), interpolation=cv2.INTER_CUBIC).clip(0)
-    return np.asarray(grown / max(float(grown.max()), 1e-12), np.float32)
-
-
 def first_maps(module: nn.Module, crop: Pixels, spec: Input) -> Map:
     """What the first convolution makes of the crop: float32 (channels, height, width).
 
     Raises UsageError for a network without convolutions.
     """
-    with torch.no_grad(), _Recorded(module, kind=nn.Conv2d) as recorded:
+    with torch.no_grad(), Recorded(module, kind=nn.Conv2d) as recorded:
         module(to_tensor(crop[None], spec))
     return recorded.first[0].numpy()
 
@@ -128,52 +107,3 @@ def _nearness(shown: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Kernel of the cosine distance to the row that shows everything."""
     cosine = np.sqrt(shown.mean(1))
     return np.sqrt(np.exp(-((1 - cosine) ** 2) / LIME_KERNEL_WIDTH**2))
-
-
-# --- what a network computes on its way -------------------------------------------------------
-
-
-class _Recorded:
-    """The maps (n, channels, height, width) that a network's innermost layers give.
-
-    Only maps larger than one pixel count: what comes after is no place any more.
-    """
-
-    def __init__(self, module: nn.Module, kind: type[nn.Module] = nn.Module) -> None:
-        self._layers = [
-            layer
-            for layer in module.modules()
-            if isinstance(layer, kind) and not any(True for _ in layer.children())
-        ]
-        self._hooks: list[Any] = []
-        self._first: torch.Tensor | None = None
-        self._last: torch.Tensor | None = None
-
-    def __enter__(self) -> _Recorded:
-        self._hooks = [layer.register_forward_hook(self._note) for layer in self._layers]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _note(self, _: nn.Module, __: Any, maps: Any) -> Any:
-        if not isinstance(maps, torch.Tensor) or maps.ndim != 4 or max(maps.shape[2:]) == 1:
-            return None
-        self._first = maps if self._first is None else self._first
-        self._last = maps
-        # A later layer may work in place: it is given a copy, and what is kept stays as it was.
-        return maps.clone()
-
-    @property
-    def first(self) -> torch.Tensor:
-        return self._checked(self._first)
-
-    @property
-    def last(self) -> torch.Tensor:
-        return self._checked(self._last)
-
-    def _checked(self, maps: torch.Tensor | None) -> torch.Tensor:
-        if maps is None:
-            raise UsageError("This network has no maps that could be shown as a picture.")
-        return maps

@@ -18,6 +18,7 @@ from detector import artifact
 from detector.calibration import probability
 from detector.faces import FaceFinder, crop
 from detector.frames import Frame, Pixels, sample
+from detector.grad_cam import grad_cam
 from detector.media import Limits, probe
 from detector.score import Scorer
 from detector.spec import Card
@@ -149,8 +150,8 @@ def _explain(
         samples=options.lime_samples,
         segments=options.lime_segments,
     )
-    for_fake = explain.grad_cam(module, face.crop, spec)
-    for_real = explain.grad_cam(module, face.crop, spec, towards_fake=False)
+    for_fake = grad_cam(module, face.crop, spec)
+    for_real = grad_cam(module, face.crop, spec, towards_fake=False)
     pictures = {
         "What the network sees": explain_pictures.plain(face.crop),
         "Grad-CAM: speaks for fake": explain_pictures.heat(face.crop, for_fake),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from skimage.segmentation import find_boundaries
 
 from detector.frames import Pixels
+from detector.grad_cam import overlay
 from training.explain import Lime, Map
 
 #: Side of each picture, pixels, and of one tile of the grid.
@@ -27,10 +28,7 @@ def plain(crop: Pixels) -> Pixels:
 
 def heat(crop: Pixels, found: Map) -> Pixels:
     """The map as colours over the crop, the more opaque the stronger."""
-    strength = _resized(found)[..., None] * 0.65
-    indices = (_resized(found) * 255).clip(0, 255).astype(np.uint8)
-    colours = cv2.applyColorMap(indices, cv2.COLORMAP_INFERNO)[..., ::-1]
-    return _mixed(_grown(crop), colours.astype(np.float32), strength)
+    return overlay(crop, found, SIDE_PX)
 
 
 def parts(crop: Pixels, lime: Lime) -> Pixels:
@@ -65,11 +63,6 @@ def grid(maps: Map) -> Pixels:
 def _grown(crop: Pixels) -> Pixels:
     resized = cv2.resize(crop, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_CUBIC)
     return np.asarray(resized, np.uint8)
-
-
-def _resized(found: Map) -> Map:
-    grown = cv2.resize(found, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(grown, np.float32)
 
 
 def _mixed(picture: Pixels, colours: npt.NDArray[np.float32], share: np.ndarray) -> Pixels:

@@ -15,6 +15,7 @@ from torch import nn
 from core.errors import UsageError
 from deepsweep import cli
 from detector import architectures, artifact
+from detector.grad_cam import grad_cam
 from detector.spec import Input
 from tests.unit.cards import card
 from training import explain, explain_media, explain_pictures
@@ -57,19 +58,19 @@ def inside(found: np.ndarray) -> tuple[float, float]:
 
 
 def test_grad_cam_lights_up_where_the_evidence_is(red_corner: np.ndarray) -> None:
-    found = explain.grad_cam(Red(), red_corner, SPEC)
+    found = grad_cam(Red(), red_corner, SPEC)
     within, outside = inside(found)
     assert (found.shape, found.min(), found.max()) == ((SIDE, SIDE), 0, pytest.approx(1))
     assert within > 10 * outside
 
 
 def test_what_speaks_for_fake_does_not_speak_for_real(red_corner: np.ndarray) -> None:
-    assert explain.grad_cam(Red(), red_corner, SPEC, towards_fake=False).max() == 0
+    assert grad_cam(Red(), red_corner, SPEC, towards_fake=False).max() == 0
 
 
 def test_looking_leaves_the_network_as_it_was(red_corner: np.ndarray) -> None:
     network = Red().requires_grad_(False)
-    explain.grad_cam(network, red_corner, SPEC)
+    grad_cam(network, red_corner, SPEC)
     assert not any(layer._forward_hooks for layer in network.modules())
     assert network.conv.weight.grad is None
 
@@ -77,7 +78,7 @@ def test_looking_leaves_the_network_as_it_was(red_corner: np.ndarray) -> None:
 def test_a_network_without_maps_is_refused(red_corner: np.ndarray) -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 1), nn.Flatten(0))
     with pytest.raises(UsageError, match="no maps"):
-        explain.grad_cam(flat, red_corner, SPEC)
+        grad_cam(flat, red_corner, SPEC)
 
 
 def test_the_first_maps_are_those_of_the_first_convolution(red_corner: np.ndarray) -> None:
