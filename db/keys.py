@@ -102,12 +102,22 @@ def authenticate(session: Session, token: str) -> KeyRecord | None:
         return None
     row = session.execute(
         select(*_COLUMNS, ApiKey.secret_sha256, _NOT_SEEN_LATELY.label("is_stale")).where(
-            ApiKey.prefix == match["prefix"],
-            ApiKey.revoked_at.is_(None),
-            or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+            ApiKey.prefix == match["prefix"], *_VALID
         )
     ).one_or_none()
     if row is None or not hmac.compare_digest(row.secret_sha256, _digest(token)):
+        return None
+    if row.is_stale:
+        _note_use(session, row.id)
+    return _record(row)
+
+
+def valid(session: Session, key_id: int) -> KeyRecord | None:
+    """The key of that row; None where it is revoked or past its time."""
+    row = session.execute(
+        select(*_COLUMNS, _NOT_SEEN_LATELY.label("is_stale")).where(ApiKey.id == key_id, *_VALID)
+    ).one_or_none()
+    if row is None:
         return None
     if row.is_stale:
         _note_use(session, row.id)
@@ -136,6 +146,10 @@ def revoke(session: Session, prefix: str) -> KeyRecord:
 # --- helpers ------------------------------------------------------------------------------------
 
 _COLUMNS = [getattr(ApiKey, name) for name in KeyRecord.__dataclass_fields__]
+_VALID = (
+    ApiKey.revoked_at.is_(None),
+    or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.now()),
+)
 _NOT_SEEN_LATELY = or_(
     ApiKey.last_used_at.is_(None), ApiKey.last_used_at < func.now() - _SEEN_EVERY
 )
