@@ -79,7 +79,8 @@ def load(
     if progress.recipe_sha256 != recipe_sha256:
         raise UsageError(f"{out} holds a run of another recipe; give another folder or remove it.")
     module.load_state_dict(load_file(folder / "network.safetensors"))
-    average.state = load_file(folder / "average.safetensors")
+    device = next(module.parameters()).device
+    average.state = load_file(folder / "average.safetensors", device=str(device))
     _restore(module, optimiser, load_file(folder / "optimiser.safetensors"))
     return progress
 
@@ -117,4 +118,7 @@ def _restore(
         name, _, key = entry.rpartition("/")
         # The layout in memory decides the order of additions, and so the last bits.
         layout = torch.channels_last if value.ndim == 4 else torch.contiguous_format
-        optimiser.state[parameters[name]][key] = value.to(memory_format=layout)
+        parameter = parameters[name]
+        # A scalar is the optimiser's count of steps, which stays on the CPU.
+        where = parameter.device if value.ndim else value.device
+        optimiser.state[parameter][key] = value.to(where, memory_format=layout)

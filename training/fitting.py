@@ -34,7 +34,9 @@ class StepReport:
 
     step: int
     steps: int
+    #: Mean over the last steps.
     loss: float
+    learning_rate: float
     crops: int
     #: Figures of the validation after this step, if there was one.
     figures: Figures | None
@@ -48,15 +50,18 @@ def fit(
     *,
     validate: Validate,
     workers: int = 1,
+    device: torch.device | None = None,
+    bfloat16: bool = True,
     on_step: Callable[[StepReport], None] | None = None,
 ) -> tuple[nn.Module, Progress]:
     """Train from `out`'s checkpoint or from the start; the averaged network in eval mode.
 
     `steps[i]` is the batch of step i. Each `recipe.validate_every` steps, and at the end, the
     averaged network is validated and the run checkpointed. Of the averages validated, the one
-    with the highest `score` is returned.
+    with the highest `score` is returned. `bfloat16` computes the forward pass in it where that is
+    safe (autocast).
     """
-    module = _guided(recipe, steps, data)
+    module = _guided(recipe, steps, data).to(device or torch.device("cpu"))
     optimiser = _optimiser(module, recipe.optimiser)
     average = networks.Average(module.network, recipe.optimiser.average)
     progress = checkpoint.load(out, recipe.sha256, module, optimiser, average)
@@ -64,7 +69,9 @@ def fit(
     losses: list[float] = []
     begun = time.monotonic() - progress.seconds
     for batch in _remaining(steps, recipe, progress.step, workers):
-        losses.append(train_step(module, optimiser, average, batch, recipe, progress.step))
+        losses.append(
+            train_step(module, optimiser, average, batch, recipe, progress.step, bfloat16=bfloat16)
+        )
         progress.step += 1
         figures = None
         if progress.step % recipe.validate_every == 0 or progress.step == recipe.optimiser.steps:
@@ -84,6 +91,8 @@ def train_step(
     batch: Batch,
     recipe: Recipe,
     step: int,
+    *,
+    bfloat16: bool = True,
 ) -> float:
     """One update of weights and average from one batch; the loss before it."""
     # Dropout draws from here: seeded by step, so that a resumed run draws the same.
@@ -91,8 +100,9 @@ def train_step(
     module.train()
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(recipe.optimiser, step)
-    with torch.autocast("cpu", torch.bfloat16):
-        logits, maps = module(to_tensor(batch.crops, recipe.input))
+    device = next(module.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        logits, maps = module(to_tensor(batch.crops, recipe.input).to(device))
     loss = batch_loss(logits.float(), batch, recipe.optimiser)
     if maps is not None:
         loss = loss + recipe.optimiser.guidance * map_loss(maps.float(), batch)
@@ -106,7 +116,7 @@ def train_step(
 
 def batch_loss(logits: torch.Tensor, batch: Batch, plan: Optimiser) -> torch.Tensor:
     """Cross-entropy with smoothed labels, and the ranking of each fake above its own real."""
-    labels = torch.from_numpy(batch.labels)
+    labels = torch.from_numpy(batch.labels).to(logits.device)
     smoothed = labels * (1 - 2 * plan.smoothing) + plan.smoothing
     loss = F.binary_cross_entropy_with_logits(logits, smoothed)
     if plan.ranking and batch.pairs:
@@ -117,7 +127,7 @@ def batch_loss(logits: torch.Tensor, batch: Batch, plan: Optimiser) -> torch.Ten
 
 def map_loss(maps: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Cross-entropy of each cell of the pairs: nowhere in the reals, the masks in their fakes."""
-    of_fakes = torch.from_numpy(batch.maps)
+    of_fakes = torch.from_numpy(batch.maps).to(maps.device)
     targets = torch.cat([torch.zeros_like(of_fakes), of_fakes])
     return F.binary_cross_entropy_with_logits(maps[: 2 * batch.pairs], targets)
 
@@ -205,6 +215,7 @@ def _report(
         step=progress.step,
         steps=recipe.optimiser.steps,
         loss=float(np.mean(recent)),
+        learning_rate=learning_rate(recipe.optimiser, progress.step - 1),
         crops=len(batch.labels),
         figures=figures,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,25 +24,13 @@ from training import checkpoint, resume
 from training.epochs import Epochs, Shown
 from training.fitting import Figures, StepReport, Validate
 from training.losses import triplet
+from training.machine import Machine
 from training.published import Optimiser, Phase, Published, Triplet
 from training.schedules import Standing, is_over, learning_rate
 
 KEPT = "best.safetensors"
 #: Keras' RMSprop, with which the documents were made; torch's own alpha is 0.99.
 RMSPROP_ALPHA, RMSPROP_EPSILON = 0.9, 1e-7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Machine:
-    """How a run is carried out; nothing here changes what it learns but for rounding."""
-
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    #: Processes that prepare batches; 0 for this one.
-    workers: int = 0
-    #: Compute the forward pass in bfloat16 where that is safe (autocast).
-    bfloat16: bool = True
-    #: Steps between checkpoints inside an epoch; each epoch ends with one anyway.
-    checkpoint_steps: int = 200
 
 
 def fit(
@@ -179,6 +167,7 @@ class _Run:
             step=self.standing.all_steps,
             steps=self._all_steps,
             loss=self.standing.loss_sum / max(self.standing.steps, 1),
+            learning_rate=learning_rate(self.phase, self.standing),
             crops=crops,
             figures=figures,
         )

@@ -36,11 +36,14 @@ class Validation:
         cache: Path,
         recipe: Recipe,
         pairs: Sequence[Batch] = (),
+        *,
+        bfloat16: bool = True,
     ) -> None:
         self.examples = list(examples)
         self._input = recipe.input
         self._crops = serving_crops(examples, cache, recipe.input)
         self._pairs = pairs
+        self._bfloat16 = bfloat16
 
     def __call__(self, module: nn.Module) -> Figures:
         """AUC per generator over media, their mean as `score`, and AUC on synthetic pairs.
@@ -58,10 +61,15 @@ class Validation:
 
     def logits(self, module: nn.Module) -> Logits:
         """One logit per example, in their order."""
-        return forward(module, self._crops, self._input)
+        return forward(module, self._crops, self._input, bfloat16=self._bfloat16)
 
     def _synthetic(self, module: nn.Module) -> float:
-        logits = np.concatenate([forward(module, p.crops, self._input) for p in self._pairs])
+        logits = np.concatenate(
+            [
+                forward(module, pair.crops, self._input, bfloat16=self._bfloat16)
+                for pair in self._pairs
+            ]
+        )
         labels = np.concatenate([p.labels for p in self._pairs])
         return auc(labels, logits)
 
@@ -76,12 +84,15 @@ def serving_crops(examples: Sequence[Example], cache: Path, spec: Input) -> Pixe
 
 
 @torch.inference_mode()
-def forward(module: nn.Module, crops: Pixels, spec: Input, batch: int = 64) -> Logits:
-    """Logits in float64, computed in bfloat16 batches."""
-    parts = []
+def forward(
+    module: nn.Module, crops: Pixels, spec: Input, batch: int = 64, *, bfloat16: bool = True
+) -> Logits:
+    """Logits in float64, computed in batches where the network lies."""
+    device, parts = next(module.parameters()).device, []
     for start in range(0, len(crops), batch):
-        with torch.autocast("cpu", torch.bfloat16):
-            parts.append(module(to_tensor(crops[start : start + batch], spec)).double())
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            shown = to_tensor(crops[start : start + batch], spec).to(device)
+            parts.append(module(shown).double().cpu())
     return torch.cat(parts).numpy() if parts else np.zeros(0)
 
 
