@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from platformdirs import user_data_dir
 from pydantic import Field, SecretStr
@@ -65,6 +65,19 @@ class Settings(BaseSettings):
     #: Items fetched and decoded ahead of the model, at most.
     items_ahead: int = Field(default=8, ge=1, le=1024)
 
+    # --- kept face crops ---
+    #: Folder or `s3://bucket/prefix/` that they go to; None: `crops` under `data_dir`.
+    crops_uri: str | None = None
+    #: Of one item, at most, where its scan does not say otherwise; 0 keeps none at all.
+    keep_faces: int = Field(default=8, ge=0, le=1000)
+    #: Days until the crops of an item are deleted, by its verdict; `audit` is of the random sample
+    #: of real ones, and of what users reported.
+    keep_days_fake: int = Field(default=90, ge=1, le=36_500)
+    keep_days_uncertain: int = Field(default=90, ge=1, le=36_500)
+    keep_days_audit: int = Field(default=180, ge=1, le=36_500)
+    #: The same for crops that a snapshot for training holds, where this is longer.
+    keep_days_snapshot: int = Field(default=730, ge=1, le=36_500)
+
     # --- delivery ---
     #: A worker that says nothing for this long loses its items; it speaks three times as often.
     lease_s: float = Field(default=120.0, gt=0)
@@ -93,6 +106,24 @@ class Settings(BaseSettings):
     signing_secret: SecretStr | None = None
     #: What Prometheus shows as its bearer token; None: only keys with the scope `admin` may look.
     metrics_token: SecretStr | None = None
+
+    # --- retraining ---
+    #: When to retrain, as cron says it in UTC, e.g. "0 3 * * sun"; None for when asked only.
+    retrain_cron: str | None = None
+    #: Name of a recipe of `training/recipes`, or a path; its network is replaced by the champion's.
+    retrain_recipe: str = "retrain"
+    #: Snapshots that are replayed beside what the champion itself was retrained on.
+    retrain_replay: tuple[str, ...] = ()
+    #: Snapshots on which nothing may get worse, each with how much of a figure may be lost,
+    #: 0..1, e.g. {"press": 0.02}.
+    golden_sets: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    #: Whether a challenger that passes the gate is promoted at once, or by a person.
+    retrain_promote: bool = False
+    #: Labelled persons that are new since the last training, of both kinds and of each.
+    retrain_min_labels: int = Field(default=40, ge=2)
+    retrain_min_each: int = Field(default=10, ge=1)
+    #: Share of live items that a challenger made by retraining judges beside the champion.
+    shadow_share: float = Field(default=0.05, ge=0, le=1)
 
     # --- callbacks ---
     #: Networks that are not public and may be called back nevertheless, e.g. ["10.0.0.0/8"].

@@ -106,7 +106,7 @@ def _parameters(claim: Claim, result: NewResult) -> dict[str, Any]:
     return {
         "item_id": claim.item_id,
         "attempt": claim.attempt,
-        **sampling.draw_parameters(claim),
+        "chance": sampling.chance(claim.scan_id, claim.item_id),
         "role": VerdictRole.SCAN,
         "verdict": result.verdict,
         "score": result.score,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, text
@@ -26,41 +25,19 @@ from db.tables import Review
 _BITS = 53
 
 
-@dataclass(frozen=True, kw_only=True)
-class Probabilities:
-    """With which probability an item is drawn, by its verdict; each 0..1.
-
-    `real` stands with the scan, as `audit_probability`. `no_face` is never drawn: the rates are
-    those of items with a judged face.
-    """
-
-    #: None: as `real`, so that one figure of a scan audits both kinds of error.
-    fake: float | None = None
-    #: The model passed these on to a person.
-    uncertain: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not all(0 <= each <= 1 for each in (self.fake or 0.0, self.uncertain)):
-            raise UsageError("A probability of being drawn for review lies between 0 and 1.")
-
-
-#: Where nothing else is asked for.
-USUAL = Probabilities()
-
-
-def draw(session: Session, claim: Claim, probabilities: Probabilities = USUAL) -> bool:
+def draw(session: Session, claim: Claim) -> bool:
     """Draw or pass by an item whose verdict this transaction has just written; whether drawn.
 
-    Writes `item.sample_probability` and `item.sampled`, and for a drawn item the request that a
-    person looks at it. Changes nothing where the claim's attempt is over or the item has no
-    verdict.
+    With the probabilities of its scan (`db.keeping.Draw`). Writes `item.sample_probability` and
+    `item.sampled`, and for a drawn item the request that a person looks at it. Changes nothing
+    where the claim's attempt is over or the item has no verdict.
     """
     parameters = {
         "item_id": claim.item_id,
         "attempt": claim.attempt,
         "turn": int(chance(claim.scan_id, claim.item_id, "turn") * SPREAD),
         **_RANKS,
-        **draw_parameters(claim, probabilities),
+        "chance": chance(claim.scan_id, claim.item_id),
     }
     drawn, asked = session.execute(_DRAW, parameters).one()
     if drawn and not asked:
@@ -71,21 +48,12 @@ def draw(session: Session, claim: Claim, probabilities: Probabilities = USUAL) -
     return bool(drawn)
 
 
-def draw_parameters(claim: Claim, probabilities: Probabilities = USUAL) -> dict[str, float | None]:
-    """What `probability_sql` and the comparison with `:chance` need."""
-    return {
-        "chance": chance(claim.scan_id, claim.item_id),
-        "chance_of_fake": probabilities.fake,
-        "chance_of_uncertain": probabilities.uncertain,
-    }
-
-
 def probability_sql(verdict: str) -> str:
-    """SQL of the probability with which an item of `scan` is drawn, `verdict` being SQL, too."""
+    """SQL of `db.keeping.Draw.of` for the scan of an item, `verdict` being SQL, too."""
     return f"""CASE {verdict}
         WHEN 'real' THEN scan.audit_probability
-        WHEN 'fake' THEN coalesce(CAST(:chance_of_fake AS float8), scan.audit_probability)
-        WHEN 'uncertain' THEN CAST(:chance_of_uncertain AS float8)
+        WHEN 'fake' THEN coalesce(scan.fake_probability, scan.audit_probability)
+        WHEN 'uncertain' THEN scan.uncertain_probability
         ELSE 0
     END"""
 
@@ -143,8 +111,8 @@ def of_scan(session: Session, scan_id: uuid.UUID) -> list[Stratum]:
 def of_model(session: Session, model_version_id: int) -> list[Stratum]:
     """The strata of what a model version has judged, in scans or beside another as its shadow.
 
-    Only items that took part in a draw: of scans without an audit nothing can be known, and how
-    many there are says nothing about the model. Kept crops that were scored again are left out:
+    Only scans with an audit: of others nothing can be known, and how many there are says nothing
+    about the model. Kept crops that were scored again are left out:
     they were kept by what an earlier model called them and stand for nothing else.
     """
     return _strata(session, {"model_version_id": model_version_id}, items="true", which=_OF_MODEL)
@@ -179,7 +147,7 @@ def _strata(
 
 
 _OF_MODEL = """verdict.model_version_id = :model_version_id AND verdict.role IN ('scan', 'shadow')
-        AND scan.audit_probability > 0 AND item.sample_probability IS NOT NULL"""
+        AND scan.audit_probability > 0"""
 
 #: The last word on an item is that of its highest round; an adjudication that is asked for and not
 #: given leaves it open. One fake person makes an item fake; one who cannot be told leaves it open

@@ -10,8 +10,6 @@ import base64
 import binascii
 import json
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +17,9 @@ from sqlalchemy import Row, Select, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.errors import IdempotencyConflict, NotFound, UsageError
-from core.vocabulary import ItemStatus, Priority, SamplingPlan, ScanState, Verdict
+from core.vocabulary import ItemStatus, SamplingPlan, ScanState, Verdict
 from db.canonical import canonical_sha256
+from db.keeping import Keeping
 from db.leases import (
     Claim,
     Expired,
@@ -33,6 +32,7 @@ from db.leases import (
     workers,
 )
 from db.listing import Added, NewItem, add_items, advance_listing, finish_listing
+from db.scan_rows import Counts, ScanPage, ScanRecord, ScanRequest
 from db.tables import Item, ModelVersion, Scan
 
 __all__ = [
@@ -64,98 +64,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScanRequest:
-    """What a caller asks for. The first five fields decide whether two requests are the same."""
-
-    #: URIs of files, folders and prefixes; their order does not matter.
-    sources: tuple[str, ...]
-    plan: SamplingPlan
-    model_version_id: int
-    #: Every other setting that changes results; JSON values only.
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    #: What of the sources is meant: include, exclude, max_items; JSON values only.
-    selection: Mapping[str, Any] = field(default_factory=dict)
-    priority: Priority = Priority.BULK
-    #: Free metadata of the caller.
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    callback_url: str | None = None
-    api_key_id: int | None = None
-    idempotency_key: str | None = None
-    #: With which probability items judged `real` are kept for review, 0..1.
-    audit_probability: float = 0.0
-    #: Whether review pages blur the media first.
-    blur: bool = False
-
-    def fingerprint(self) -> bytes:
-        """SHA-256 of the canonical request."""
-        return canonical_sha256(
-            {
-                "sources": sorted(set(self.sources)),
-                "plan": str(self.plan),
-                "model_version_id": self.model_version_id,
-                "settings": dict(self.settings),
-                "selection": dict(self.selection),
-            }
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanRecord:
-    """One scan as it stands."""
-
-    id: uuid.UUID
-    state: ScanState
-    sources: tuple[str, ...]
-    selection: Mapping[str, Any]
-    plan: SamplingPlan
-    model_version_id: int
-    #: `name@number` of the model version.
-    model: str
-    settings: Mapping[str, Any]
-    priority: Priority
-    attributes: Mapping[str, Any]
-    callback_url: str | None
-    api_key_id: int | None
-    #: Where listing goes on; None before the first page and after the last.
-    listing_cursor: Mapping[str, Any] | None
-    listing_step: int
-    items_listed: int
-    error_code: str | None
-    error_message: str | None
-    created_at: datetime
-    listed_at: datetime | None
-    finished_at: datetime | None
-    cancelled_at: datetime | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """How many items of a scan stand where."""
-
-    by_status: Mapping[ItemStatus, int]
-    by_verdict: Mapping[Verdict, int]
-
-    @property
-    def total(self) -> int:
-        """All items listed so far."""
-        return sum(self.by_status.values())
-
-    @property
-    def open(self) -> int:
-        """Items without a result yet."""
-        return self.by_status[ItemStatus.QUEUED] + self.by_status[ItemStatus.LEASED]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScanPage:
-    """One page of scans, newest first."""
-
-    scans: tuple[ScanRecord, ...]
-    #: To be given back for the next page; None on the last.
-    next_cursor: str | None
-
-
 # --- one scan -----------------------------------------------------------------------------------
 
 
@@ -178,7 +86,7 @@ def create_or_resume(
             return _refuse_other(session, repeated, fingerprint), True
     earlier = None if fresh else _latest(session, request, fingerprint)
     if earlier is not None:
-        _list_again(session, earlier)
+        _list_again(session, earlier, request)
         return get(session, earlier), True
     return get(session, _insert(session, request, fingerprint)), False
 
@@ -295,8 +203,12 @@ def _scans() -> Select[Any]:
 
 
 def _record(row: Row[Any]) -> ScanRecord:
-    plan, sources = SamplingPlan.parse(row.plan), tuple(row.sources)
-    return ScanRecord(**dict(row._mapping) | {"plan": plan, "sources": sources})
+    read = {
+        "plan": SamplingPlan.parse(row.plan),
+        "sources": tuple(row.sources),
+        "keep": Keeping.read(row.keep),
+    }
+    return ScanRecord(**dict(row._mapping) | read)
 
 
 def _insert(session: Session, request: ScanRequest, fingerprint: bytes) -> uuid.UUID:
@@ -315,6 +227,9 @@ def _insert(session: Session, request: ScanRequest, fingerprint: bytes) -> uuid.
         api_key_id=request.api_key_id,
         idempotency_key=request.idempotency_key,
         audit_probability=request.audit_probability,
+        fake_probability=request.fake_probability,
+        uncertain_probability=request.uncertain_probability,
+        keep=_kept(request),
         blur=request.blur,
     )
     session.add(scan)
@@ -335,11 +250,17 @@ def _latest(session: Session, request: ScanRequest, fingerprint: bytes) -> uuid.
     )
 
 
-def _list_again(session: Session, scan_id: uuid.UUID) -> None:
-    """Open the scan for another listing; one that is being listed goes on where it stands."""
-    session.execute(
-        update(Scan).where(Scan.id == scan_id).values(resumed_at=func.now()),
-    )
+def _kept(request: ScanRequest) -> dict[str, Any]:
+    return request.keep.document() if request.keep else {}
+
+
+def _list_again(session: Session, scan_id: uuid.UUID, request: ScanRequest) -> None:
+    """Open the scan for another listing; one that is being listed goes on where it stands.
+
+    What is kept of faces is from now on what this request says.
+    """
+    again = {"resumed_at": func.now(), "keep": _kept(request)}
+    session.execute(update(Scan).where(Scan.id == scan_id).values(again))
     session.execute(
         update(Scan)
         .where(Scan.id == scan_id, Scan.state != ScanState.EXPANDING)

@@ -13,7 +13,8 @@ from core.errors import UsageError
 from core.vocabulary import Label, ReviewSource, Verdict
 from db import models, reports, sampling, scans, verdicts
 from db.estimates import Stratum, estimate
-from db.sampling import Probabilities, chance
+from db.keeping import Draw
+from db.sampling import chance
 from db.session import Database
 from db.tables import Item, Review, VerdictRow
 from tests.integration import db_rows as rows
@@ -76,16 +77,15 @@ def test_the_draw_is_even_and_the_same_each_time() -> None:
 def test_fakes_are_drawn_with_a_probability_of_their_own_where_it_is_given(
     session: Session,
 ) -> None:
-    scan_id = rows.a_scan(session, "file:///a", audit_probability=1e-9)
+    scan_id = rows.a_scan(session, "file:///a", audit_probability=1e-9, fake_probability=1.0)
     (claim,) = rows.claim_all(session, scan_id)
     verdicts.record_result(session, claim, queue.a_result(Verdict.FAKE))
-    assert sampling.draw(session, claim, Probabilities(fake=1.0))
     assert drawn(session) == [(Verdict.FAKE, 1.0, True)]
 
 
 def test_a_probability_beyond_certainty_is_refused() -> None:
     with pytest.raises(UsageError, match="between 0 and 1"):
-        Probabilities(fake=1.5)
+        Draw(fake=1.5)
 
 
 def test_a_late_writer_draws_nothing(session: Session) -> None:
