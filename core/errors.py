@@ -222,6 +222,51 @@ class UnknownArchitecture(PermanentError):
     code = "unknown_architecture"
 
 
+# --- retraining --------------------------------------------------------------------------------
+
+
+class TrainingStopped(PermanentError):
+    """A check refused a training run; what was in use stays in use."""
+
+    code = "training_stopped"
+
+
+class TooFewLabels(TrainingStopped):
+    """There are too few new labels to learn from, or to see whether something was learnt."""
+
+    code = "too_few_labels"
+
+
+class OneClassOnly(TrainingStopped):
+    """The new labels are all of one kind."""
+
+    code = "one_class_only"
+
+
+class LabelsContradict(TrainingStopped):
+    """New labels say something else than adjudicated ones of the same media."""
+
+    code = "labels_contradict"
+
+
+class ReviewerApart(TrainingStopped):
+    """One reviewer's labels differ from everybody else's."""
+
+    code = "reviewer_apart"
+
+
+class TrainerBusy(TransientError):
+    """Another trainer is at work; there is one at a time."""
+
+    code = "trainer_busy"
+
+
+class RunLost(TransientError):
+    """The training run is no longer this trainer's: it was stopped, or another one took it."""
+
+    code = "run_lost"
+
+
 # --- requests and services ---------------------------------------------------------------------
 
 

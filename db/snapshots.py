@@ -52,6 +52,9 @@ class NewCrop:
     person: str
     source: str
     licence: str
+    #: What made it, and by which method, as its data set says.
+    kind: str
+    generator: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +64,8 @@ class NewExample:
     crop_uri: str
     label: Label
     split: Split
+    #: The review that labelled it; None where the label came with the data.
+    review_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,23 +92,31 @@ def freeze(
     examples: Sequence[NewExample],
     crops: Mapping[str, int],
     actor: str,
+    parent_id: int | None = None,
 ) -> SnapshotRecord:
     """Write a snapshot and its examples, closed from the start.
 
-    `crops` gives the row of each crop by its URI. The same list under the same name gives the row
-    that is there. Raises NotInThisState where the name stands for another list.
+    `parent_id` is the snapshot that it replays, if any. `crops` gives the row of each crop by its
+    URI. The same list under the same name gives the row that is there. Raises NotInThisState where the name stands for another list.
     """
     known = _find(session, name)
     if known is not None:
         if known.sha256 != sha256:
             raise NotInThisState(f"There is another snapshot {name}; a changed list needs its own.")
         return known
-    row = {"name": name, "sha256": sha256, "recipe": dict(recipe), "counts": dict(counts)}
+    row: dict[str, Any] = {"name": name, "sha256": sha256, "parent_id": parent_id}
+    row |= {"recipe": dict(recipe), "counts": dict(counts)}
     made = session.execute(
         insert(Snapshot).values(**row, frozen_at=func.now()).returning(*_COLUMNS)
     ).one()
     rows = [
-        {"snapshot_id": made.id, "crop_id": crops[e.crop_uri], "label": e.label, "split": e.split}
+        {
+            "snapshot_id": made.id,
+            "crop_id": crops[e.crop_uri],
+            "label": e.label,
+            "split": e.split,
+            "review_id": e.review_id,
+        }
         for e in examples
     ]
     for start in range(0, len(rows), _ROWS):
@@ -131,7 +144,8 @@ def keep(session: Session, media: Sequence[NewMedia], crops: Sequence[NewCrop]) 
         statement = upsert(Crop).values(part)
         kept = session.execute(
             statement.on_conflict_do_update(
-                index_elements=["uri"], set_={"phash": statement.excluded.phash}
+                index_elements=["uri"],
+                set_={name: statement.excluded[name] for name in ("phash", "kind", "generator")},
             ).returning(Crop.uri, Crop.id, Crop.sha256)
         ).all()
         wanted = {row["uri"]: row["sha256"] for row in part}
@@ -146,6 +160,14 @@ def listed(session: Session) -> list[SnapshotRecord]:
     """Every snapshot, the newest first; people make them one by one."""
     rows = session.execute(select(*_COLUMNS).order_by(Snapshot.created_at.desc()))
     return [SnapshotRecord(**row._mapping) for row in rows]
+
+
+def get(session: Session, snapshot_id: int) -> SnapshotRecord:
+    """The snapshot of that id. Raises NotFound."""
+    row = session.execute(select(*_COLUMNS).where(Snapshot.id == snapshot_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no snapshot with the id {snapshot_id}.")
+    return SnapshotRecord(**row._mapping)
 
 
 def find(session: Session, name: str) -> SnapshotRecord:

@@ -17,31 +17,32 @@ from core.vocabulary import ItemStatus, Priority, ScanState
 from db.session import Database
 from db.tables import Item, JobPeriod, Scan
 
-#: Key of the advisory lock that lets one process at a time tidy up.
-_LOCK = 0x74696479  # "tidy"
+#: Keys of the advisory locks that let one process at a time tidy up, and train.
+TIDY = 0x74696479  # "tidy"
+TRAIN = 0x74726169  # "trai"
 #: An item in hand is handed back within hours of its scan's end, never after so long.
 CANCELLED_LOOK_BACK = timedelta(days=7)
 _OPEN = (ItemStatus.QUEUED, ItemStatus.LEASED)
 
 
 @contextlib.contextmanager
-def alone(database: Database) -> Iterator[bool]:
-    """Whether nobody else tidies up, for as long as the block lasts: True for one at a time."""
+def alone(database: Database, lock: int = TIDY) -> Iterator[bool]:
+    """Whether nobody else is at it, for as long as the block lasts: True for one at a time."""
     with database.engine.connect() as connection:
         statement = text("SELECT pg_try_advisory_lock(:key)")
-        got = bool(connection.execute(statement, {"key": _LOCK}).scalar())
+        got = bool(connection.execute(statement, {"key": lock}).scalar())
         connection.commit()
         try:
             yield got
         finally:
             if got:
-                _let_go(connection)
+                _let_go(connection, lock)
 
 
-def _let_go(connection: Connection) -> None:
+def _let_go(connection: Connection, lock: int) -> None:
     """Give the lock back at once; closing alone leaves it until the server notices."""
     try:
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
         connection.commit()
     except DBAPIError:
         # The server is gone or going. Closed for good: with the connection goes its lock.

@@ -322,6 +322,8 @@ def _crops(settings: Settings, listed: Iterable[Listed]) -> list[rows.NewCrop]:
             person=one.example.media.group,
             source=one.example.media.source,
             licence=one.example.media.licence,
+            kind=one.example.media.kind,
+            generator=one.example.media.generator,
         )
         for one in listed
     ]
