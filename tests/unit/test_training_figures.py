@@ -77,6 +77,50 @@ def test_an_interval_holds_its_figure_and_narrows_with_more_media():
     assert widths[1] < widths[0] / 2
 
 
+def test_frames_of_one_video_are_drawn_together():
+    labels, clusters = np.repeat([0, 1] * 10, 20), np.repeat(np.arange(20), 20)
+    scores = np.clip(np.random.default_rng(0).normal(0.4, 0.2, 20), 0, 1)[clusters]
+    alone = metrics.figures(labels, scores, threshold=0.5)["auc"]
+    together = metrics.figures(labels, scores, threshold=0.5, clusters=clusters)["auc"]
+    assert together.value == alone.value
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_a_paired_difference_is_narrower_than_two_intervals_apart():
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % 2
+    first = np.clip(rng.normal(0.4 + 0.2 * labels, 0.2), 0, 1)
+    second = np.clip(first + rng.normal(0, 0.01, 200), 0, 1)
+    found = metrics.difference("auc", labels, first, second)
+    alone = metrics.figures(labels, first, threshold=0.5)["auc"]
+    assert found.low <= found.value <= found.high
+    assert found.high - found.low < (alone.high - alone.low) / 3
+    assert metrics.difference("auc", labels, first, first).value == 0
+
+
+def test_a_difference_needs_both_classes():
+    assert metrics.difference("auc", np.ones(3, int), np.ones(3), np.ones(3)) is None
+
+
+def test_every_draw_is_what_the_same_media_alone_would_give():
+    """The many weightings at once against one at a time, over integer draws."""
+    rng = np.random.default_rng(3)
+    labels, scores = rng.integers(0, 2, 60), rng.integers(0, 12, 60) / 11
+    weights = metrics.draw(60, draws=20)
+    for name, function in metrics.functions(labels, 0.5).items():
+        together = function(labels, scores, weights)
+        for row, value in zip(weights.astype(int), together, strict=True):
+            y, p = np.repeat(labels, row), np.repeat(scores, row)
+            one = function(y, p, np.ones((1, len(y))))[0]
+            assert value == pytest.approx(one), name
+
+
+def test_honest_scores_of_few_media_show_a_calibration_error_all_the_same():
+    scores = np.random.default_rng(0).uniform(0, 1, 4000)
+    assert metrics.calibration_floor(scores[:50], draws=50) > 0.08
+    assert metrics.calibration_floor(scores, draws=20) < 0.03
+
+
 def test_one_class_gives_only_what_it_can():
     found = metrics.figures(np.zeros(5, int), np.linspace(0, 1, 5), threshold=0.9)
     assert set(found) == {"accuracy", "specificity"}
