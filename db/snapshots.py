@@ -97,7 +97,8 @@ def freeze(
     """Write a snapshot and its examples, closed from the start.
 
     `parent_id` is the snapshot that it replays, if any. `crops` gives the row of each crop by its
-    URI. The same list under the same name gives the row that is there. Raises NotInThisState where the name stands for another list.
+    URI. The same list under the same name gives the row that is there. Raises NotInThisState
+    where the name stands for another list.
     """
     known = _find(session, name)
     if known is not None:
