@@ -35,6 +35,10 @@ class CeleryHints:
         """Callbacks are due."""
         return queue.hint(self._app(), queue.DELIVER)
 
+    def explain(self, explanation_id: int) -> bool:
+        """Somebody waits for the explanation of a face."""
+        return queue.hint(self._app(), queue.EXPLAIN, str(explanation_id))
+
     def check(self) -> None:
         """Raise QueueUnavailable unless Redis answers within a second."""
         client = Redis.from_url(

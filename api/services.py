@@ -30,6 +30,9 @@ class Hints(Protocol):
     def deliver(self) -> bool:
         """Callbacks are due."""
 
+    def explain(self, explanation_id: int) -> bool:
+        """Somebody waits for the explanation of a face."""
+
     def check(self) -> None:
         """Raise QueueUnavailable unless the queue answers now."""
 

@@ -53,6 +53,8 @@ EXPAND = "deepsweep.expand"
 SCAN = "deepsweep.scan"
 #: Deliver the callbacks that are due. No argument.
 DELIVER = "deepsweep.deliver"
+#: Explain a face that somebody looks at. Argument: the explanation's id as text.
+EXPLAIN = "deepsweep.explain"
 #: Find what is left lying: lost leases, unlisted scans, forgotten hints. No argument.
 RECONCILE = "deepsweep.reconcile"
 #: Take up a training run. Argument: the run's id.
@@ -62,6 +64,7 @@ _QUEUE_OF = {
     EXPAND: Queues.EXPAND,
     RECONCILE: Queues.EXPAND,
     SCAN: Queues.SCAN_BULK,
+    EXPLAIN: Queues.SCAN_INTERACTIVE,
     TRAIN: Queues.TRAIN,
     DELIVER: Queues.CALLBACKS,
 }

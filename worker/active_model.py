@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from core.errors import ModelCorrupt, ModelMissing
 from core.objects import Storage
 from core.objects.copies import model_files
@@ -41,6 +43,16 @@ def load_version(database: Database, settings: Settings, version_id: int) -> Act
     with database.transaction() as session:
         record = models.get(session, version_id)
     return _load(database, settings, record)
+
+
+def network(database: Database, settings: Settings, version_id: int) -> tuple[nn.Module, Card]:
+    """The bare network of a version on the CPU, for what asks more of it than scores.
+
+    Raises as `load` does.
+    """
+    with database.transaction() as session:
+        record = models.get(session, version_id)
+    return artifact.load(_folder(record, settings))
 
 
 def register_shipped(database: Database) -> None:

@@ -33,6 +33,7 @@ from worker import active_model, reconcile
 from worker.claims import worker_name
 from worker.consumer import Consumer
 from worker.desk import Watch
+from worker.explain import Explainer
 from worker.health import Health
 from worker.patience import Patience
 from worker.pipeline import Pipeline
@@ -123,6 +124,7 @@ class Service:
             storage=storage,
             hint=self._hint,
             pipeline=self._pipeline,
+            explainer=self._explainer(storage) if self.role.scans else None,
         )
         register(app, context)
         consumer = Consumer(app, self.settings, context, self.role.queues, worker_name())
@@ -131,6 +133,9 @@ class Service:
             self.stop.wait()
             self.ended = self._end(consumer, scanning)
         return EXIT_SICK if self._sick else 0
+
+    def _explainer(self, storage: Storage) -> Explainer:
+        return Explainer(database=self.database, settings=self.settings, storage=storage)
 
     # --- the pipeline's thread ---
 

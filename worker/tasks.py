@@ -27,6 +27,13 @@ _log = logging.getLogger(__name__)
 CALLBACKS_PER_TASK = 10
 
 
+class Explains(Protocol):
+    """What makes the pictures that a page asks for."""
+
+    def explain(self, explanation_id: int) -> None:
+        """Make them, or say why there are none."""
+
+
 class Waker(Protocol):
     """A pipeline that can be told that there is work."""
 
@@ -45,6 +52,8 @@ class Context:
     hint: Callable[..., bool]
     #: The pipeline beside the tasks; None in a process that does not scan.
     pipeline: Waker | None = None
+    #: Explains faces; None in a process that does not scan.
+    explainer: Explains | None = None
     #: Messages handled so far: what shows that the process consumes.
     handled: int = 0
 
@@ -54,6 +63,7 @@ def register(app: Any, context: Context) -> None:
     works: dict[str, Callable[..., None]] = {
         queue.EXPAND: expand_step,
         queue.SCAN: wake_up,
+        queue.EXPLAIN: explain,
         queue.DELIVER: deliver,
         queue.RECONCILE: tidy_up,
     }
@@ -77,6 +87,12 @@ def wake_up(context: Context, priority: str) -> None:
     """Items wait."""
     if context.pipeline is not None:
         context.pipeline.wake(urgent=priority == Priority.INTERACTIVE)
+
+
+def explain(context: Context, explanation_id: str) -> None:
+    """Somebody looks at a face and wants to know why."""
+    if context.explainer is not None:
+        context.explainer.explain(int(explanation_id))
 
 
 def expand_step(context: Context, scan_id: str) -> None:

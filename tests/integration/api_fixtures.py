@@ -47,6 +47,9 @@ class FakeHints:
     def deliver(self) -> bool:
         return self._take("deliver", None)
 
+    def explain(self, explanation_id: int) -> bool:
+        return self._take("explain", explanation_id)
+
     def check(self) -> None:
         if self.down:
             raise QueueUnavailable("The queue is down.")
