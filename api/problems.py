@@ -182,11 +182,16 @@ async def _on_error(request: Request, error: Exception) -> JSONResponse:
     return of_error(request, error)
 
 
+def _sentence(message: str) -> str:
+    """Without what the library puts before the sentences of ours."""
+    return message.removeprefix("Value error, ")
+
+
 async def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     """What the caller sent is not repeated: it may hold a secret, or be a megabyte long."""
     assert isinstance(error, RequestValidationError)
     wrong = [
-        Wrong(where=".".join(str(part) for part in each["loc"]), message=each["msg"])
+        Wrong(where=".".join(str(part) for part in each["loc"]), message=_sentence(each["msg"]))
         for each in error.errors()[:20]
     ]
     if any(each["type"] == "json_invalid" for each in error.errors()):

@@ -83,7 +83,7 @@ def create_or_resume(
     if request.idempotency_key is not None:
         repeated = _by_idempotency_key(session, request)
         if repeated is not None:
-            return _refuse_other(session, repeated, fingerprint), True
+            return _refuse_other(session, repeated, request), True
     earlier = None if fresh else _latest(session, request, fingerprint)
     if earlier is not None:
         _list_again(session, earlier, request)
@@ -93,7 +93,16 @@ def create_or_resume(
 
 def get(session: Session, scan_id: uuid.UUID) -> ScanRecord:
     """One scan. Raises NotFound."""
-    row = session.execute(_scans().where(Scan.id == scan_id)).one_or_none()
+    return _found(session, scan_id, _scans())
+
+
+def get_locked(session: Session, scan_id: uuid.UUID) -> ScanRecord:
+    """The same, and nobody else changes its row until the end of the transaction."""
+    return _found(session, scan_id, _scans().with_for_update(of=Scan))
+
+
+def _found(session: Session, scan_id: uuid.UUID, query: Select[Any]) -> ScanRecord:
+    row = session.execute(query.where(Scan.id == scan_id)).one_or_none()
     if row is None:
         raise NotFound(f"There is no scan {scan_id}.")
     return _record(row)
@@ -284,8 +293,10 @@ def _by_idempotency_key(session: Session, request: ScanRequest) -> Scan | None:
     )
 
 
-def _refuse_other(session: Session, scan: Scan, fingerprint: bytes) -> ScanRecord:
-    if scan.fingerprint != fingerprint:
+def _refuse_other(session: Session, scan: Scan, request: ScanRequest) -> ScanRecord:
+    """The scan, if all that its caller can say was the same; results are not all that matters."""
+    given = (request.fingerprint(), request.priority, request.attributes, request.callback_url)
+    if (scan.fingerprint, scan.priority, scan.attributes, scan.callback_url) != given:
         raise IdempotencyConflict(
             f"The idempotency key {scan.idempotency_key!r} came with another request before "
             f"(scan {scan.id}); use a new key for a new request."

@@ -66,10 +66,19 @@ def test_a_repeated_request_is_the_same_after_another_model_was_promoted(client,
     assert client.post("/v1/scans", json=REQUEST).json()["model"] == "sweep@2"
 
 
-def test_an_idempotency_key_does_not_cover_another_request(client):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"plan": "uniform:4"},
+        {"priority": "bulk"},
+        {"metadata": {"ticket": 4712}},
+        {"callback_url": "https://desk.example.com/hook"},
+    ],
+)
+def test_an_idempotency_key_does_not_cover_another_request(client, change):
     headers = {"Idempotency-Key": "ticket-4711"}
     client.post("/v1/scans", json=REQUEST, headers=headers)
-    other = client.post("/v1/scans", json=REQUEST | {"plan": "uniform:4"}, headers=headers)
+    other = client.post("/v1/scans", json=REQUEST | change, headers=headers)
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
 
 
