@@ -94,14 +94,20 @@ def cancel_scan(
 def retry_failed(
     scan_id: uuid.UUID, caller: Scanner, services: Given, background: BackgroundTasks
 ) -> Requeued:
-    """Give what failed another try: items, those kept apart too, and sources. Scope: `scan`."""
+    """Give what failed another try: items, those kept apart too, and sources. Scope: `scan`.
+
+    Of very many items the first are queued at once and the others beside the scan, which is
+    `expanding` meanwhile.
+    """
     scan, retried = scanning.retry_failed(services, caller, scan_id)
     if retried.items:
         background.add_task(services.hints.scan, scan.priority)
-    if retried.sources:
+    if retried.sources or retried.more:
         background.add_task(services.hints.expand, scan.id)
     progress = views.scan_progress(scan, services.board.tally(scan), services.uploads)
-    return Requeued(queued=retried.items, relisted=retried.sources, scan=progress)
+    return Requeued(
+        queued=retried.items, relisted=retried.sources, more=retried.more, scan=progress
+    )
 
 
 @router.get(

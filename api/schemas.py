@@ -258,6 +258,7 @@ class Requeued(BaseModel):
 
     queued: int = Field(description="Items that wait again.", ge=0)
     relisted: int = Field(description="Sources that are being listed again.", ge=0)
+    more: bool = Field(description="Whether further items follow, a few thousand at a time.")
     scan: ScanProgress
 
 

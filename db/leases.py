@@ -22,6 +22,8 @@ from core.errors import CrashedWorker
 from core.vocabulary import ItemStatus, Priority, ScanState
 from db.tables import Item, Scan
 
+#: Failed items that one statement queues again: a scan has millions, a statement a minute.
+REQUEUE_PAGE = 5_000
 #: At this many deaths of its worker an item is kept apart.
 MAX_CRASHES = 3
 _KEPT_APART = (
@@ -54,6 +56,15 @@ class Expired:
     requeued: int
     #: Failed as `crashed_worker`.
     kept_apart: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requeued:
+    """One page of failed items that were queued again."""
+
+    items: int
+    #: Go on behind this item; None where no failed item is left.
+    after: int | None
 
 
 def claim(
@@ -201,21 +212,35 @@ def cancelled(session: Session, scan_ids: Collection[uuid.UUID]) -> set[uuid.UUI
     return set(session.scalars(stopped))
 
 
-def requeue_failed(session: Session, scan_id: uuid.UUID, *, transient_only: bool = False) -> int:
-    """Queue the failed items of a scan again, with all their tries; how many."""
+def requeue_failed(
+    session: Session,
+    scan_id: uuid.UUID,
+    *,
+    transient_only: bool = False,
+    after: int = 0,
+    limit: int = REQUEUE_PAGE,
+) -> Requeued:
+    """Queue one page of a scan's failed items again, with all their tries.
+
+    The pages go through the items by their ids, so that one that fails anew is not met twice.
+    """
     state = session.scalar(select(Scan.state).where(Scan.id == scan_id).with_for_update())
     if state in (None, ScanState.CANCELLED):
-        return 0
-    failed = update(Item).where(Item.scan_id == scan_id, Item.status == ItemStatus.FAILED)
+        return Requeued(items=0, after=None)
+    failed = select(Item.id).where(
+        Item.scan_id == scan_id, Item.status == ItemStatus.FAILED, Item.id > after
+    )
     if transient_only:
         failed = failed.where(Item.error_transient.is_(True))
+    page = failed.order_by(Item.id).limit(limit).with_for_update().cte("page")
     again = _queue_again() | {"failures": 0, "crashes": 0, "finished_at": None}
-    count = len(session.scalars(failed.values(again).returning(Item.id)).all())
-    if count and state is ScanState.FINISHED:
+    requeued = update(Item).where(Item.id == page.c.id).values(again).returning(Item.id)
+    ids = session.scalars(requeued, execution_options=_IN_DATABASE).all()
+    if ids and state is ScanState.FINISHED:
         session.execute(
             update(Scan).where(Scan.id == scan_id).values(state=ScanState.RUNNING, finished_at=None)
         )
-    return count
+    return Requeued(items=len(ids), after=max(ids) if len(ids) == limit else None)
 
 
 # --- helpers ------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from core.errors import DeepsweepError, ObjectChanged, StorageTimeout, StorageUnavailable
 from core.objects import Listing, ObjectRef, Storage
 from core.vocabulary import Priority, ScanState
-from db import listing, scans
+from db import leases, listing, scans
 from db.session import Database
 from worker.request import ScanObserver
 
@@ -44,6 +44,8 @@ class Place:
     after: str | None = None
     #: How often this very page could not be had.
     failures: int = 0
+    #: Before anything is listed, failed items behind this one are queued again; None for none.
+    retry_after: int | None = None
 
     @classmethod
     def of(cls, scan: scans.ScanRecord) -> Place:
@@ -105,6 +107,10 @@ def list_pages(
     place, number = Place.of(scan), scan.listing_step
     total = scan.items_listed
     try:
+        while place.retry_after is not None:
+            place = _requeue_page(database, scan, place, number)
+            number += 1
+            yield total
         while place.source < len(scan.sources) and (limit is None or total < limit):
             behind = Place(source=place.source + 1)
             for page in _source_pages(database, storage, scan, place, tries):
@@ -122,6 +128,16 @@ def list_pages(
         return
     with database.transaction() as session:
         listing.finish_listing(session, scan.id)
+
+
+def _requeue_page(database: Database, scan: scans.ScanRecord, place: Place, number: int) -> Place:
+    """Another try for one page of failed items; the place behind it, noted together with it."""
+    with database.transaction() as session:
+        page = leases.requeue_failed(session, scan.id, after=place.retry_after or 0)
+        behind = replace(place, retry_after=page.after)
+        if not listing.advance_listing(session, scan.id, step=number, cursor=vars(behind)):
+            raise _Overtaken
+        return behind
 
 
 def _source_pages(

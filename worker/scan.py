@@ -86,9 +86,19 @@ def _begin(
         for worker in leases.workers(session, scan.id):
             if is_dead(worker):
                 leases.expire_worker(session, worker)
-        # What failed for want of storage is missing, not judged: try it again.
-        leases.requeue_failed(session, scan.id, transient_only=not request.retry_failed)
+    # What failed for want of storage is missing, not judged: try it again.
+    _requeue_failed(database, scan.id, transient_only=not request.retry_failed)
     return scan, resumed
+
+
+def _requeue_failed(database: Database, scan_id: uuid.UUID, *, transient_only: bool) -> None:
+    after: int | None = 0
+    while after is not None:
+        with database.transaction() as session:
+            page = leases.requeue_failed(
+                session, scan_id, transient_only=transient_only, after=after
+            )
+        after = page.after
 
 
 def _judging(scan: scans.ScanRecord) -> Judging:

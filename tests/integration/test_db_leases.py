@@ -189,10 +189,10 @@ def test_failed_items_are_queued_again_with_all_their_tries(session: Session) ->
             session, claim, code="c", message="m.", transient=transient, max_attempts=1
         )
     assert scans.finish_if_done(session, scan_id)
-    assert scans.requeue_failed(session, scan_id, transient_only=True) == 1
+    assert scans.requeue_failed(session, scan_id, transient_only=True).items == 1
     assert scans.get(session, scan_id).state is ScanState.RUNNING
-    assert scans.requeue_failed(session, scan_id) == 2
-    assert scans.requeue_failed(session, scan_id) == 0
+    assert scans.requeue_failed(session, scan_id).items == 2
+    assert scans.requeue_failed(session, scan_id).items == 0
     assert len(rows.claim_all(session, scan_id)) == 3
 
 
@@ -201,8 +201,8 @@ def test_nothing_is_queued_again_for_an_unknown_or_cancelled_scan(session: Sessi
     (claim,) = rows.claim_all(session, scan_id)
     verdicts.record_failure(session, claim, code="c", message="m.", transient=False)
     scans.cancel(session, scan_id)
-    assert scans.requeue_failed(session, scan_id) == 0
-    assert scans.requeue_failed(session, uuid.uuid4()) == 0
+    assert scans.requeue_failed(session, scan_id).items == 0
+    assert scans.requeue_failed(session, uuid.uuid4()).items == 0
 
 
 def test_items_of_a_server_that_has_just_come_back_are_not_blamed(session: Session) -> None:
