@@ -62,6 +62,14 @@ def item_document(session: Session, item_id: int) -> Document:
     return _documents(session, rows)[0]
 
 
+def seen(
+    session: Session, verdict_id: int, judged_at: datetime
+) -> tuple[list[Document], list[Document]]:
+    """The frames with their faces, and the people over time, as one verdict found them."""
+    frames = _frames(session, {verdict_id: judged_at})
+    return frames.get(verdict_id, []), _tracks(session, [verdict_id]).get(verdict_id, [])
+
+
 def latest_item_id(session: Session, uri: str) -> int:
     """The item of that URI in the newest scan that holds it. Raises NotFound."""
     item_id = session.scalar(
