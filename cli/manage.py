@@ -48,6 +48,30 @@ def current(ctx: click.Context) -> None:
         ctx.exit(1)
 
 
+@db.command()
+@click.argument("revision")
+@click.confirmation_option(
+    prompt="What only newer tables can hold will be lost. Is there a backup, and is all stopped?"
+)
+def downgrade(revision: str) -> None:
+    """Take the tables back to REVISION, which an older version of deepsweep needs.
+
+    To be run with the newer version, after stopping every part. `deepsweep db current` of the older
+    version names the revision that it needs. --yes asks nothing.
+
+    \b
+    Example:
+      deepsweep db downgrade 0005 --yes
+    """
+    from cli.environment import read_settings
+    from db import migrations
+
+    settings = read_settings()
+    before = migrations.current(settings)
+    migrations.downgrade(settings, revision)
+    click.echo(f"The tables went from revision {before or 'none'} to {revision}.")
+
+
 @click.group()
 def models() -> None:
     """List, register, promote, roll back and export the models that can judge."""

@@ -11,9 +11,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, text
 
-from core.errors import DatabaseOutdated
+from core.errors import DatabaseOutdated, UsageError
 from core.settings import Settings
 from db import partitions
 from db.session import connect
@@ -40,9 +41,15 @@ def upgrade(target: Engine | Settings, revision: str = "head") -> None:
 
 
 def downgrade(target: Engine | Settings, revision: str) -> None:
-    """Take the tables back to `revision` (`base` for nothing at all); rows are lost."""
+    """Take the tables back to `revision` (`base` for nothing at all); rows are lost.
+
+    Raises UsageError where no such revision lies behind.
+    """
     with _engine(target) as engine, _migrating(engine) as connection:
-        command.downgrade(config(connection), revision)
+        try:
+            command.downgrade(config(connection), revision)
+        except CommandError as error:
+            raise UsageError(f"The tables cannot be taken back to {revision}: {error}.") from error
 
 
 def current(target: Engine | Settings) -> str | None:
