@@ -189,57 +189,58 @@ def _row(labels: Labels, weights: Scores | None = None) -> Weights:
 # --- every weighting at once: (draws, n) to (draws,) --------------------------------------------
 
 
-def _ratio(above: Scores, below: Scores) -> Scores:
+def ratio(above: Scores, below: Scores) -> Scores:
+    """One divided by the other, NaN where the other is zero."""
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
 def _accuracy(threshold: float, labels: Labels, scores: Scores, weights: Weights) -> Scores:
-    return _ratio(weights @ ((scores >= threshold) == (labels == 1)), weights.sum(1))
+    return ratio(weights @ ((scores >= threshold) == (labels == 1)), weights.sum(1))
 
 
 def _recall(threshold: float, labels: Labels, scores: Scores, weights: Weights) -> Scores:
-    return _ratio(weights @ ((scores >= threshold) & (labels == 1)), weights @ (labels == 1))
+    return ratio(weights @ ((scores >= threshold) & (labels == 1)), weights @ (labels == 1))
 
 
 def _specificity(threshold: float, labels: Labels, scores: Scores, weights: Weights) -> Scores:
-    return _ratio(weights @ ((scores < threshold) & (labels == 0)), weights @ (labels == 0))
+    return ratio(weights @ ((scores < threshold) & (labels == 0)), weights @ (labels == 0))
 
 
 def _precision(threshold: float, labels: Labels, scores: Scores, weights: Weights) -> Scores:
     """Share of fakes among what is called fake; 0 when nothing is."""
     said = scores >= threshold
-    return np.nan_to_num(_ratio(weights @ (said & (labels == 1)), weights @ said))
+    return np.nan_to_num(ratio(weights @ (said & (labels == 1)), weights @ said))
 
 
 def _f1(threshold: float, labels: Labels, scores: Scores, weights: Weights) -> Scores:
     said = scores >= threshold
     both = weights @ (said & (labels == 1))
-    return _ratio(2 * both, weights @ said + weights @ (labels == 1))
+    return ratio(2 * both, weights @ said + weights @ (labels == 1))
 
 
 def _log_loss(labels: Labels, scores: Scores, weights: Weights) -> Scores:
     right = np.where(labels == 1, scores, 1 - scores)
-    return _ratio(weights @ -np.log(np.maximum(right, 1e-6)), weights.sum(1))
+    return ratio(weights @ -np.log(np.maximum(right, 1e-6)), weights.sum(1))
 
 
 def _calibration_error(labels: Labels, scores: Scores, weights: Weights) -> Scores:
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
     apart = np.zeros((len(scores), BINS))
     apart[np.arange(len(scores)), bins] = labels - scores
-    return _ratio(np.abs(weights @ apart).sum(1), weights.sum(1))
+    return ratio(np.abs(weights @ apart).sum(1), weights.sum(1))
 
 
 def _auc(labels: Labels, scores: Scores, weights: Weights) -> Scores:
     fake, real = _by_level(labels, scores, weights)
     above = real.sum(1, keepdims=True) - np.cumsum(real, 1)
-    return _ratio((fake * (above + real / 2)).sum(1), fake.sum(1) * real.sum(1))
+    return ratio((fake * (above + real / 2)).sum(1), fake.sum(1) * real.sum(1))
 
 
 def _average_precision(labels: Labels, scores: Scores, weights: Weights) -> Scores:
     fake, real = _by_level(labels, scores, weights)
     called = np.cumsum(fake + real, 1)
     precision = np.divide(np.cumsum(fake, 1), called, out=np.zeros_like(called), where=called > 0)
-    return _ratio((fake * precision).sum(1), fake.sum(1))
+    return ratio((fake * precision).sum(1), fake.sum(1))
 
 
 def _recall_at_fpr(rate: float, labels: Labels, scores: Scores, weights: Weights) -> Scores:
@@ -248,7 +249,7 @@ def _recall_at_fpr(rate: float, labels: Labels, scores: Scores, weights: Weights
     # The first level whose reals would be too many: only what lies above it is called fake.
     level = (np.cumsum(real, 1) > allowed[:, None]).argmax(1)
     found = (np.cumsum(fake, 1) - fake)[np.arange(len(fake)), level]
-    return np.where(real.sum(1) > 0, _ratio(found, fake.sum(1)), np.nan)
+    return np.where(real.sum(1) > 0, ratio(found, fake.sum(1)), np.nan)
 
 
 def _by_level(labels: Labels, scores: Scores, weights: Weights) -> tuple[Weights, Weights]:

@@ -6,17 +6,26 @@ goes into the markup is a number or passes through `Markup.format`, which escape
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup
 
+from detector.spec import Figure
 from training.metrics import BINS, Labels, Scores, auc, check
 
 #: Inner side of a square plot, and the room around it for axes, in the SVG's own units.
 SIDE, ROOM = 260.0, 40.0
 #: Bars of a histogram of scores.
 SCORE_BINS = 20
+#: Colours of lines repeat after this many.
+LOOKS = 6
+#: Of a forest plot and of a training curve: width of the drawing, height of one line, room for
+#: names at the left and for numbers at the right.
+_FOREST, _LINE, _NAMES, _NUMBERS = 300.0, 22.0, 300.0, 170.0
+_CURVE = (420.0, 150.0)
+#: Letters of a name that fit beside a forest plot.
+_NAME_LENGTH = 46
 
 
 def roc_points(labels: Labels, scores: Scores) -> list[tuple[float, float]]:
@@ -46,12 +55,26 @@ def reliability_bins(labels: Labels, scores: Scores) -> list[tuple[float, float,
 
 def roc(labels: Labels, scores: Scores) -> Markup:
     """Recall over the false positive rate."""
-    path = " ".join(
-        f"{_x(rate):.1f},{_y(recall):.1f}" for rate, recall in roc_points(labels, scores)
-    )
-    drawn = Markup('<polyline class="line" points="{}"/>').format(path)
-    title = f"ROC curve, area {auc(labels, scores):.3f}"
-    return _square(title, "share of reals called fake", "share of fakes found", drawn)
+    return rocs({f"area {auc(labels, scores):.3f}": (labels, scores)})
+
+
+def rocs(curves: Mapping[str, tuple[Labels, Scores]]) -> Markup:
+    """The ROC curves of several models in one square, named at the lower right."""
+    parts = []
+    for look, (name, (labels, scores)) in enumerate(curves.items()):
+        points = roc_points(labels, scores)
+        path = " ".join(f"{_x(rate):.1f},{_y(recall):.1f}" for rate, recall in points)
+        parts.append(
+            Markup('<polyline class="line look{}" points="{}"/>').format(look % LOOKS, path)
+        )
+        height = _y(0) - 12 - 15 * (len(curves) - 1 - look)
+        parts.append(
+            Markup('<text class="key look{}" x="{}" y="{}">{}</text>').format(
+                look % LOOKS, f"{_x(1) - 8:.1f}", f"{height:.1f}", name
+            )
+        )
+    drawn = Markup("").join(parts)
+    return _square("ROC curve", "share of reals called fake", "share of fakes found", drawn)
 
 
 def reliability(labels: Labels, scores: Scores) -> Markup:
@@ -109,6 +132,98 @@ def confusion(outcomes: Mapping[tuple[str, str], int], verdicts: Sequence[str]) 
     return Markup('<table class="confusion"><tr><th></th>{}</tr>{}</table>').format(
         head, Markup("").join(rows)
     )
+
+
+def forest(
+    lines: Sequence[tuple[str, Figure]],
+    title: str,
+    span: tuple[float, float] = (0.0, 1.0),
+    marks: Sequence[float] = (),
+) -> Markup:
+    """One line for each figure: a dot with its interval over `span`, and the numbers beside it.
+
+    `marks` are drawn as upright lines: what a coin would give, or what is wished for.
+    """
+    low, high = span
+    tall = _LINE * (len(lines) + 1) + 24
+
+    def place(value: float) -> float:
+        return _NAMES + _FOREST * min(max((value - low) / (high - low), 0.0), 1.0)
+
+    wide = _NAMES + _FOREST + _NUMBERS
+    parts = [
+        Markup('<svg class="forest" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+            f"{wide:g}", f"{tall:g}", title
+        ),
+        Markup('<text class="title" x="{}" y="15">{}</text>').format(
+            f"{_NAMES + _FOREST / 2:g}", title
+        ),
+        *(_upright(place(mark), tall - 20, "limit") for mark in marks),
+    ]
+    for tick in np.linspace(low, high, 5):
+        parts.append(_text(place(tick), tall - 4, f"{tick:.3g}"))
+        parts.append(_upright(place(tick), tall - 20, "diagonal"))
+    for number, (name, figure) in enumerate(lines):
+        parts.append(_forest_line(name, figure, place, _LINE * (number + 1) + 12))
+    return Markup("").join([*parts, Markup("</svg>")])
+
+
+def _forest_line(name: str, figure: Figure, place: Callable[[float], float], y: float) -> Markup:
+    return Markup(
+        '<text class="name" x="{name_x}" y="{text_y}">{name}</text>'
+        '<line class="span" x1="{low}" x2="{high}" y1="{y}" y2="{y}"/>'
+        '<circle class="dot" cx="{value}" cy="{y}" r="4.5"/>'
+        '<text class="number" x="{number_x}" y="{text_y}">{numbers}</text>'
+    ).format(
+        name=name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + "\u2026",
+        name_x=f"{_NAMES - 10:g}",
+        number_x=f"{_NAMES + _FOREST + 12:g}",
+        text_y=f"{y + 4:.1f}",
+        y=f"{y:.1f}",
+        low=f"{place(figure.low):.1f}",
+        high=f"{place(figure.high):.1f}",
+        value=f"{place(figure.value):.1f}",
+        numbers=f"{figure.value:.3f} [{figure.low:.2f}, {figure.high:.2f}]",
+    )
+
+
+def _upright(x: float, bottom: float, kind: str) -> Markup:
+    return Markup('<line class="{0}" x1="{1}" x2="{1}" y1="22" y2="{2}"/>').format(
+        kind, f"{x:.1f}", f"{bottom:.1f}"
+    )
+
+
+def curve(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> Markup:
+    """Named lines over the steps of a training, between the lowest and the highest value."""
+    points = [point for line in lines.values() for point in line]
+    last = max(step for step, _ in points) or 1.0
+    low, high = min(value for _, value in points), max(value for _, value in points)
+    wide, tall = _CURVE
+    room = (high - low) or 1.0
+
+    def place(step: float, value: float) -> str:
+        return (
+            f"{44 + (wide - 150) * step / last:.1f},{24 + (tall - 56) * (high - value) / room:.1f}"
+        )
+
+    parts = [
+        Markup('<svg class="curve" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">').format(
+            wide, tall, title
+        ),
+        Markup('<text class="title" x="{:g}" y="14">{}</text>').format(wide / 2 - 50, title),
+        _text(22, 28, f"{high:.3g}"),
+        _text(22, tall - 28, f"{low:.3g}"),
+        _text(wide - 106, tall - 10, f"step {last:,.0f}"),
+    ]
+    for look, (name, line) in enumerate(lines.items()):
+        drawn = " ".join(place(step, value) for step, value in line)
+        parts.append(
+            Markup(
+                '<polyline class="line look{0}" points="{1}"/>'
+                '<text class="key look{0}" x="{2:g}" y="{3:g}">{4}</text>'
+            ).format(look % LOOKS, drawn, wide - 4, 34 + 15 * look, name)
+        )
+    return Markup("").join([*parts, Markup("</svg>")])
 
 
 def _bars(counts: Sequence[int], highest: int, name: str, *, up: bool) -> Markup:
