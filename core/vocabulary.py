@@ -92,7 +92,8 @@ class PlanKind(enum.StrEnum):
     EVERY = "every"
     #: N frames drawn without replacement with a seed (Che & Ingham: 5).
     RANDOM = "random"
-    #: N keyframes spread evenly: the cheapest to decode.
+    #: Of N equal parts of the duration the keyframe nearest to the middle, which is the cheapest to
+    #: decode; the middle itself where a part has none.
     KEYFRAMES = "keyframes"
 
 

@@ -1,13 +1,13 @@
-"""FFmpeg, opened safely: one demuxer named by us, one thread, no other files, our errors.
+"""FFmpeg, opened safely: one demuxer named by us, no other files, our errors.
 
-Apart from videos.py, which says what is read from a film once it is open.
+Apart from videos.py and decode_film.py, which say what is read from a film once it is open.
 """
 
 from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NoReturn, cast
 
@@ -15,7 +15,7 @@ import av
 import av.error
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -43,12 +43,18 @@ DEMUXERS = {
 
 @contextmanager
 def opened(
-    file: BinaryIO | HollowFile, format: str, max_pixels: int, *, parse: bool = True
+    file: BinaryIO | HollowFile,
+    format: str,
+    max_pixels: int,
+    *,
+    parse: bool = True,
+    threads: int = 1,
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """The container of a file and its film, for as long as the block runs.
 
     Without `parse` packets say what the container says of them, and nothing is learned from what
-    is in them: so it has to be for a hollow file, where the parser would find no keyframe.
+    is in them: so it has to be for a hollow file, where the parser would find no keyframe. With
+    more than one thread as many frames are decoded at a time.
 
     Raises NoFrames, TooManyPixels, UnsupportedMedia and HostileMedia; what FFmpeg raises inside
     the block comes out as Truncated or Undecodable.
@@ -67,7 +73,12 @@ def opened(
             metadata_errors="ignore",
             io_open=_refuse_to_open,
         ) as container:
-            yield container, _film_of(container, max_pixels)
+            film = _film_of(container, max_pixels)
+            _read_only(container, film)
+            if threads > 1:
+                film.codec_context.thread_count = threads
+                film.codec_context.thread_type = "FRAME"
+            yield container, film
     except av.error.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise MemoryError from error
@@ -97,6 +108,13 @@ def _film_of(container: InputContainer, max_pixels: int) -> VideoStream:
     return film
 
 
+def _read_only(container: InputContainer, film: VideoStream) -> None:
+    """Sound and subtitles between the film's packets are not read from the file."""
+    for stream in container.streams:
+        if stream is not film:
+            stream.discard = Discard.all
+
+
 def packets_of(container: InputContainer, film: VideoStream) -> Iterator[Packet[VideoStream]]:
     """The film's packets up to where the container is damaged; the last one flushes the decoder."""
     packets = container.demux(film)
@@ -119,7 +137,7 @@ def whole_frames(
     """
     step = _ticks_per_frame(film)
     ticks: int | None = None
-    for frame in itertools.chain.from_iterable(map(_decoded, packets)):
+    for frame in itertools.chain.from_iterable(map(decoded, packets)):
         if frame.is_corrupt:
             continue
         following = 0 if ticks is None else ticks + step
@@ -128,10 +146,21 @@ def whole_frames(
         yield ticks, frame
 
 
-def _decoded(packet: Packet[VideoStream]) -> list[VideoFrame]:
+def decoded(packet: Packet[VideoStream]) -> list[VideoFrame]:
     """The frames that come out when this packet goes in; none when it is damaged."""
+    return _unharmed(packet.decode)
+
+
+def drained(film: VideoStream) -> list[VideoFrame]:
+    """The frames that the decoder holds back; it is ready for a keyframe afterwards."""
+    frames = _unharmed(lambda: film.codec_context.decode(None))
+    film.codec_context.flush_buffers()
+    return frames
+
+
+def _unharmed(decode: Callable[[], list[VideoFrame]]) -> list[VideoFrame]:
     try:
-        return packet.decode()
+        return decode()
     except av.error.FFmpegError as error:
         if error.errno == errno.ENOMEM:
             raise MemoryError from error

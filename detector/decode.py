@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Generator, Hashable, Iterator
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -20,6 +20,7 @@ from core.vocabulary import SamplingPlan
 from detector.frames import Frame
 from detector.isolation import DecodePool
 from detector.media import Limits, MediaInfo
+from detector.ranges import expect
 
 #: How long the model waits for more frames before it goes ahead with a batch that is not full.
 LINGER_S = 0.05
@@ -213,3 +214,6 @@ class _TimedReader:
 
     def tell(self) -> int:
         return self._file.tell()
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        expect(self._file, ranges)

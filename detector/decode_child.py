@@ -17,7 +17,7 @@ import os
 import pkgutil
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NoReturn, cast
 
@@ -29,6 +29,7 @@ from core.errors import DecoderOutOfMemory, DecoderUnavailable, DeepsweepError, 
 from detector import images, wire
 from detector.frames import Frame, sample
 from detector.media import Limits, probe
+from detector.ranges import holding
 from detector.wire import Kind
 
 #: Ranges are asked for in blocks of this size: FFmpeg and Pillow read a few bytes at a time.
@@ -76,10 +77,10 @@ def _serve(task: wire.Task, pipe: _Pipe) -> None:
 
 def _decode(task: wire.Task, pipe: _Pipe) -> None:
     limits = Limits(max_pixels=task.max_pixels)
-    file = cast("BinaryIO", io.BufferedReader(_Remote(pipe, task.size), _BUFFER_BYTES))
+    file = cast("BinaryIO", _Item(_Remote(pipe, task.size)))
     info = probe(file, limits)
     pipe.send(Kind.INFO, wire.info_to_json(info))
-    for frame in sample(file, info, task.plan, limits):
+    for frame in sample(file, info, task.plan, limits, threads=task.threads):
         _send_frame(frame, pipe)
         pipe.receive(Kind.NEXT)
     pipe.send(Kind.DONE)
@@ -89,6 +90,32 @@ def _send_frame(frame: Frame, pipe: _Pipe) -> None:
     height, width, _ = frame.image.shape
     head = wire.FrameHead(index=frame.index, pts_s=frame.pts_s, height=height, width=width)
     pipe.send(Kind.FRAME, head.to_bytes(), np.ascontiguousarray(frame.image).data.cast("B"))
+
+
+class _Item(io.BufferedReader):
+    """The item as decoders read it; without a buffer once it is known what will be read."""
+
+    def __init__(self, remote: _Remote) -> None:
+        super().__init__(remote, _BUFFER_BYTES)
+        self._remote = remote
+        self._planned = False
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """These ranges will be read, and a reading ends where one of them ends."""
+        self._planned = True
+        self._remote.expect(ranges)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self._planned:
+            return super().read(size)
+        # FFmpeg takes less than it asked for: no byte behind a range is fetched for its buffer.
+        return self._remote.read(-1 if size is None else size) or b""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._remote.seek(offset, whence) if self._planned else super().seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._remote.tell() if self._planned else super().tell()
 
 
 class _Remote(io.RawIOBase):
@@ -101,25 +128,46 @@ class _Remote(io.RawIOBase):
         self._position = 0
         #: By their number, the oldest first.
         self._kept: dict[int, bytes] = {}
+        self._expected: Sequence[tuple[int, int]] = ()
+        #: The piece of an expected range that was read last, and where it begins.
+        self._piece: tuple[int, bytes] = (0, b"")
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Read these ranges and nothing around them; the worker hears of them, too."""
+        self._pipe.send(Kind.EXPECT, wire.ranges_to_bytes(ranges))
+        self._expected = ranges
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        number, start = divmod(self._position, _BLOCK_BYTES)
-        data = memoryview(self._block(number))[start : start + len(buffer)]
+        range_ = holding(self._expected, self._position)
+        if range_ is None:
+            number, start = divmod(self._position, _BLOCK_BYTES)
+            data = memoryview(self._block(number))[start : start + len(buffer)]
+        else:
+            data = self._from_range(range_[1])[: len(buffer)]
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
+
+    def _from_range(self, stop: int) -> memoryview:
+        """What is at hand from here on, up to the end of the range."""
+        start, piece = self._piece
+        if not start <= self._position < start + len(piece):
+            start = self._position
+            end = min(stop, start + wire.MAX_READ_BYTES, self._size)
+            self._piece = (start, piece := b"".join(self._parts(start, end)))
+        return memoryview(piece)[self._position - start :]
 
     def _block(self, number: int) -> bytes:
         if number not in self._kept:
             if len(self._kept) == _KEPT_BLOCKS:
                 del self._kept[next(iter(self._kept))]
-            self._kept[number] = b"".join(self._parts_of_block(number))
+            offset = number * _BLOCK_BYTES
+            end = min(offset + _BLOCK_BYTES, self._size)
+            self._kept[number] = b"".join(self._parts(offset, end))
         return self._kept[number]
 
-    def _parts_of_block(self, number: int) -> Iterator[bytes]:
+    def _parts(self, offset: int, end: int) -> Iterator[bytes]:
         """One part as a rule; more where the worker's file gives less than it is asked for."""
-        offset = number * _BLOCK_BYTES
-        end = min(offset + _BLOCK_BYTES, self._size)
         while offset < end:
             self._pipe.send(Kind.READ, wire.READ.pack(offset, end - offset))
             data = self._pipe.receive(Kind.DATA)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from core.errors import NoFrames
 from core.vocabulary import MediaKind, SamplingPlan
-from detector import containers, images, videos
+from detector import containers, decode_film, images, videos
 from detector.media import Limits, MediaInfo
 from detector.sampling import Timeline, wanted_frames
 
@@ -37,15 +37,18 @@ class Frame:
             )
 
 
-def sample(file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits) -> Iterator[Frame]:
+def sample(
+    file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits, *, threads: int = 1
+) -> Iterator[Frame]:
     """The planned frames in presentation order, one at a time.
 
-    `info` is what `media.probe` said of the same file. A still picture gives one frame, whatever
+    `info` is what `media.probe` said of the same file; `threads` frames of a film are decoded at a
+    time. A still picture gives one frame, whatever
     the plan. Raises TooManyPixels, NoFrames, Truncated or Undecodable; frames that came before
     the error are sound.
     """
     if info.format in containers.DEMUXERS:
-        yield from _sample_film(file, info, plan, limits)
+        yield from _sample_film(file, info, plan, limits, threads)
     elif info.kind is MediaKind.VIDEO:
         yield from _sample_animation(file, info, plan, limits)
     else:
@@ -54,11 +57,14 @@ def sample(file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits) 
 
 
 def _sample_film(
-    file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits
+    file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits, threads: int
 ) -> Iterator[Frame]:
     table = videos.read_table(file, info.format, limits.max_pixels)
     wanted = wanted_frames(plan, table.timeline, ticks_per_s=float(1 / table.time_base))
-    for index, pts_s, image in videos.decode(file, info.format, table, wanted, limits.max_pixels):
+    decoded = decode_film.decode(
+        file, info.format, table, wanted, limits.max_pixels, threads=threads
+    )
+    for index, pts_s, image in decoded:
         yield Frame(index=index, pts_s=pts_s, image=image)
 
 

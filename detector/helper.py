@@ -32,7 +32,7 @@ from core.errors import (
     StorageUnavailable,
 )
 from core.vocabulary import MAX_FRAMES_PER_ITEM
-from detector import wire
+from detector import ranges, wire
 from detector.frames import Frame
 from detector.media import MediaInfo
 from detector.wire import Kind, ProtocolError, Task
@@ -161,6 +161,9 @@ class Helper:
             kind, length = self._pipe.receive_head(watch)
             if kind is Kind.READ:
                 self._answer_read(file, task.size, length, watch)
+            elif kind is Kind.EXPECT and known:
+                expected = self._pipe.receive_ranges(length, task.size, watch)
+                ranges.expect(file, expected)
             elif kind is Kind.INFO and not known:
                 known = True
                 info = wire.info_from_json(self._pipe.receive_json(length, watch))
@@ -278,6 +281,11 @@ class _Pipe:
         if length > wire.MAX_JSON_BYTES:
             raise ProtocolError(f"{length} bytes of JSON")
         return self._receive(length, watch)
+
+    def receive_ranges(self, length: int, size: int, watch: _Stopwatch) -> list[tuple[int, int]]:
+        if length > wire.MAX_RANGES * wire.RANGE.size:
+            raise ProtocolError(f"{length} bytes of ranges")
+        return wire.ranges_from_bytes(self._receive(length, watch), size=size)
 
     def receive_frame(self, length: int, max_pixels: int, watch: _Stopwatch) -> Frame:
         """A frame whose pixels arrive in the array that is handed on."""

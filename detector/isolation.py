@@ -23,6 +23,15 @@ from detector.helper import Helper, Readable
 from detector.media import Limits, MediaInfo
 from detector.wire import Task
 
+#: Frames of one film that are decoded at a time, at most.
+_MAX_THREADS = 4
+
+
+def available_cores() -> int:
+    """Those that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class IsolationLimits:
@@ -99,8 +108,15 @@ class DecodePool:
                 max_pixels=limits.max_pixels,
                 size=readable.seek(0, os.SEEK_END),
                 cpu_s=self._limits.cpu_s,
+                threads=self._threads(),
             )
             yield from helper.decode(readable, task, wall_s=self._limits.wall_s)
+
+    def _threads(self) -> int:
+        """A lone film may use what no other helper needs: its user waits, and cores lie idle."""
+        with self._lock:
+            busy = len(self._all) - len(self._idle)
+        return max(1, min(_MAX_THREADS, available_cores() // max(1, busy)))
 
     @contextmanager
     def _blameless(self) -> Iterator[None]:

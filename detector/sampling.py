@@ -35,8 +35,8 @@ def wanted_frames(plan: SamplingPlan, timeline: Timeline, ticks_per_s: float = 1
         case PlanKind.RANDOM:
             total = len(timeline.starts)
             chosen = random.Random(plan.seed).sample(range(total), min(_count(plan), total))
-        case PlanKind.KEYFRAMES if timeline.keyframes:
-            chosen = spread(timeline.keyframes, _count(plan))
+        case PlanKind.KEYFRAMES:
+            chosen = _near_keyframes(timeline, _count(plan))
         case PlanKind.EVERY:
             chosen = _every(timeline, (plan.period_s or 1.0) * ticks_per_s)
         case _:
@@ -55,6 +55,23 @@ def _uniform(timeline: Timeline, count: int) -> list[int]:
     part = (timeline.end - timeline.starts[0]) / count
     times = (timeline.starts[0] + part * (number + 0.5) for number in range(count))
     return [nearest(timeline.starts, time) for time in times]
+
+
+def _near_keyframes(timeline: Timeline, count: int) -> list[int]:
+    """Of each of `count` equal parts of the duration, the keyframe nearest to its middle.
+
+    A part without a keyframe gives the frame at its middle: two keyframes alone, as a short film
+    often has, would say little about it.
+    """
+    part = (timeline.end - timeline.starts[0]) / count
+    times = [timeline.starts[frame] for frame in timeline.keyframes]
+    chosen = []
+    for uniform in _uniform(timeline, count):
+        middle = timeline.starts[uniform]
+        at = nearest(times, middle) if times else 0
+        near = bool(times) and abs(times[at] - middle) <= part / 2
+        chosen.append(timeline.keyframes[at] if near else uniform)
+    return chosen
 
 
 def _every(timeline: Timeline, period: float) -> list[int]:

@@ -1,8 +1,8 @@
-"""Films: what their header says, when their frames are shown, and the wanted frames as pictures.
+"""Films: what their header says, and when and where in the file their frames are.
 
 Apart from media.py and frames.py because those say what a medium is and which frames are wanted;
-this module and containers.py are the only ones that know FFmpeg, as images.py is the only one that
-knows Pillow.
+this module, containers.py and decode_film.py are the only ones that know FFmpeg, as images.py is
+the only one that knows Pillow.
 
 A film is opened up to three times: to read its header, to learn the time of every frame (packets
 only, nothing decoded), and to decode the wanted frames. The second pass costs next to nothing for
@@ -11,32 +11,23 @@ MP4 and QuickTime, whose times stand in an index: their picture data are not eve
 
 from __future__ import annotations
 
-import functools
 import itertools
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import av
-import av.error
 import numpy as np
-import numpy.typing as npt
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
 
 from core.errors import NoFrames, Truncated, Undecodable
 from detector.boxes import HollowFile
 from detector.containers import DEMUXERS, opened, packets_of, whole_frames
-from detector.images import refuse_pixels, turn
-from detector.sampling import Timeline, seek_before
-
-Pixels = npt.NDArray[np.uint8]
+from detector.images import refuse_pixels
+from detector.sampling import Timeline
 
 #: Formats with an index of keyframes, where a seek lands on the keyframe that was asked for.
 _SEEKABLE = frozenset({"mp4", "mov", "matroska", "webm"})
@@ -44,20 +35,11 @@ _SEEKABLE = frozenset({"mp4", "mov", "matroska", "webm"})
 #: Formats whose header does not say how long they are: FFmpeg guesses, often wrongly.
 _UNTIMED = frozenset({"mpeg", "mpegvideo"})
 
-#: A jump must spare the decoding of this many frames: it costs about as much as a few of them.
-_MIN_SKIP = 8
-
 #: Packets that the header's reader decodes at most to see one picture.
 _PEEK_PACKETS = 32
 
 #: Pixels of a film are at most this far from square; more is a damaged header.
 _MAX_ASPECT = 4
-
-#: A film of at least this height that does not name its colours is BT.709, below it BT.601.
-_HD_HEIGHT = 720
-
-#: AVCOL_SPC_UNSPECIFIED (ISO/IEC 23091-2, table 4): the film does not name its colours.
-_UNSPECIFIED = 2
 
 #: Signs of a display matrix's a, b, c, d -> the EXIF orientation that turns the same way.
 _ORIENTATIONS = {
@@ -86,6 +68,23 @@ class Header:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Packets:
+    """The packets of a film in decoding order, one for each frame."""
+
+    #: When each one's frame is shown, ticks.
+    ticks: list[int] = field(default_factory=list)
+    #: Where each lies in the file, bytes; -1 where the container does not say.
+    offsets: list[int] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    def add(self, packet: Packet[VideoStream], ticks: int) -> None:
+        """The next one."""
+        self.ticks.append(ticks)
+        self.offsets.append(-1 if packet.pos is None else packet.pos)
+        self.sizes.append(packet.size)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FrameTable:
     """The times of all frames of a film."""
 
@@ -93,10 +92,10 @@ class FrameTable:
     timeline: Timeline
     #: Seconds in one tick.
     time_base: Fraction
-    #: For each keyframe of the timeline its decoding time, which is what a seek goes by.
-    seek_ticks: Sequence[int]
-    #: Whether a seek finds those keyframes.
+    #: Whether a seek finds the keyframes of the timeline, by the time they are shown at.
     seekable: bool
+    #: None where the times were learned by decoding: then a packet may hold no frame, or two.
+    packets: Packets | None = None
 
     def seconds(self, ticks: float) -> float:
         """Time since the first frame."""
@@ -116,9 +115,9 @@ def read_header(file: BinaryIO, format: str, max_pixels: int) -> Header:
         shown = film if first is None else first
         if not shown.width or not shown.height:
             raise Undecodable("The film does not say how large it is, and begins with damage.")
-        width, height = _square_size(shown.width, shown.height, film.sample_aspect_ratio)
+        width, height = square_size(shown.width, shown.height, film.sample_aspect_ratio)
         refuse_pixels((width, height), max_pixels)
-        if first is not None and _orientation(first) >= 5:
+        if first is not None and orientation_of(first) >= 5:
             width, height = height, width
         return Header(
             width=width,
@@ -171,25 +170,26 @@ def _table_of_packets(
     """The table as the container tells it; None where packets do not give each frame's time."""
     if container.format.name == "avi" and film.codec_context.name == "mpeg4":
         return None  # DivX packs two frames into one packet and leaves the next one blank.
-    seek_ticks: dict[int, int | None] = {}
+    is_keyframe: dict[int, bool] = {}
+    packets = Packets()
     end = 0
     for packet in packets_of(container, film):
         if not packet.size or packet.is_discard or _is_hidden(packet, film):
             continue
-        if packet.pts is None or packet.pts in seek_ticks:
+        if packet.pts is None or packet.pts in is_keyframe:
             return None
-        decoded_at = packet.pts if packet.dts is None else packet.dts
-        seek_ticks[packet.pts] = decoded_at if packet.is_keyframe else None
+        is_keyframe[packet.pts] = packet.is_keyframe
+        packets.add(packet, packet.pts)
         end = max(end, packet.pts + (packet.duration or 0))
-    if not seek_ticks:
+    if not is_keyframe:
         raise _no_frames(film)
-    starts = sorted(seek_ticks)
-    keyframes = [index for index, start in enumerate(starts) if seek_ticks[start] is not None]
+    starts = sorted(is_keyframe)
+    keyframes = [index for index, start in enumerate(starts) if is_keyframe[start]]
     return FrameTable(
         timeline=_timeline(starts, end, keyframes),
         time_base=_time_base(film),
-        seek_ticks=[ticks for start in starts if (ticks := seek_ticks[start]) is not None],
         seekable=seekable,
+        packets=packets,
     )
 
 
@@ -208,7 +208,6 @@ def _table_of_frames(container: InputContainer, film: VideoStream) -> FrameTable
     return FrameTable(
         timeline=_timeline(starts, end, keyframes),
         time_base=_time_base(film),
-        seek_ticks=(),
         seekable=False,
     )
 
@@ -235,107 +234,10 @@ def _no_frames(film: VideoStream) -> NoFrames | Truncated:
     return NoFrames("The video track has no frame in it.")
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- how a frame stands ---------------------------------------------------------------------------
 
 
-def decode(
-    file: BinaryIO, format: str, table: FrameTable, wanted: Sequence[int], max_pixels: int
-) -> Iterator[tuple[int, float, Pixels]]:
-    """Index, seconds and RGB picture of each wanted frame, in presentation order, one at a time.
-
-    In place of a damaged frame comes the next whole one; the index and the time are those of the
-    frame that is given, and none is given twice. Raises Undecodable when none is whole.
-    """
-    starts = table.timeline.starts
-    jumps = seek_before(wanted, table.timeline.keyframes if table.seekable else (), _MIN_SKIP)
-    given = -1
-    with _Reader(file, format, table, max_pixels) as reader:
-        for frame, jump in zip(wanted, jumps, strict=True):
-            if frame <= given:
-                continue
-            if jump is not None and jump > given:
-                reader.jump(jump)
-            found = reader.first_from(int(starts[frame]))
-            if found is None:
-                break
-            ticks, picture = found
-            given = min(bisect_left(starts, ticks), len(starts) - 1)
-            yield given, table.seconds(ticks), reader.to_rgb(picture)
-    if given < 0:
-        raise Undecodable(
-            f"None of the {len(wanted)} sampled frames could be decoded: the film is damaged."
-        )
-
-
-class _Reader:
-    """A film being decoded forwards, with jumps to keyframes."""
-
-    def __init__(self, file: BinaryIO, format: str, table: FrameTable, max_pixels: int) -> None:
-        self._table = table
-        self._max_pixels = max_pixels
-        self._open = functools.partial(opened, file, format, max_pixels)
-        self._stack = ExitStack()
-        self._reformatter = VideoReformatter()
-        self._trusts_seeking = table.seekable
-
-    def __enter__(self) -> _Reader:
-        self._restart()
-        return self
-
-    def __exit__(self, *exc_info: Any) -> bool | None:
-        # The container's own context turns FFmpeg's errors into ours.
-        return self._stack.__exit__(*exc_info)
-
-    def _restart(self) -> None:
-        self._stack.close()
-        self._container, self._film = self._stack.enter_context(self._open())
-        self._frames = whole_frames(packets_of(self._container, self._film), self._film)
-
-    def jump(self, frame: int) -> None:
-        """Stand before a keyframe, given by its index; at the start where seeking fails."""
-        if not self._trusts_seeking:
-            return
-        at = bisect_left(self._table.timeline.keyframes, frame)
-        if not self._seek(self._table.seek_ticks[at], self._table.timeline.starts[frame]):
-            self._trusts_seeking = False
-            self._restart()
-
-    def _seek(self, ticks: int, not_after: float) -> bool:
-        """Whether the film now goes on from a packet that is shown at `not_after` or before."""
-        try:
-            self._container.seek(ticks, stream=self._film)
-        except av.error.FFmpegError:
-            return False
-        packets = packets_of(self._container, self._film)
-        first = next(packets, None)
-        if first is None or first.pts is None or first.pts > not_after:
-            return False
-        self._frames = whole_frames(itertools.chain((first,), packets), self._film)
-        return True
-
-    def first_from(self, ticks: int) -> tuple[int, VideoFrame] | None:
-        """The next whole frame that is shown at `ticks` or later; None at the end."""
-        return next((timed for timed in self._frames if timed[0] >= ticks), None)
-
-    def to_rgb(self, frame: VideoFrame) -> Pixels:
-        """RGB of the upright frame with square pixels, uint8, (height, width, 3)."""
-        width, height = _square_size(frame.width, frame.height, self._film.sample_aspect_ratio)
-        refuse_pixels((width, height), self._max_pixels)
-        unnamed = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
-        picture = self._reformatter.reformat(
-            frame,
-            width=width,
-            height=height,
-            format="rgb24",
-            src_colorspace=Colorspace.ITU709 if unnamed else None,
-            dst_color_range=ColorRange.JPEG,
-            threads=1,
-        )
-        pixels = cast("Pixels", picture.to_ndarray())
-        return np.ascontiguousarray(turn(pixels, _orientation(frame)))
-
-
-def _square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
+def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:
     """Size with square pixels, where `aspect` is a pixel's width over its height.
 
     The side that is too short is stretched, so that no detail is lost.
@@ -347,7 +249,7 @@ def _square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int,
     return width, round(height / aspect)
 
 
-def _orientation(frame: VideoFrame) -> int:
+def orientation_of(frame: VideoFrame) -> int:
     """The frame's display matrix as an EXIF orientation; 1 for none, or for odd angles."""
     side_data: Any = frame.side_data
     if "DISPLAYMATRIX" not in side_data:

@@ -5,19 +5,22 @@ believes nothing it sends: messages have a fixed framing, structured ones are JS
 number is checked here before it is used. Nothing is ever unpickled.
 
     worker -> helper   TASK (JSON)  DATA (bytes)  NEXT
-    helper -> worker   READY  READ (offset, size)  INFO (JSON)  FRAME (header, pixels)
-                       FAILED (JSON)  DONE
+    helper -> worker   READY  READ (offset, size)  EXPECT (ranges)  INFO (JSON)
+                       FRAME (header, pixels)  FAILED (JSON)  DONE
 
 One item: TASK, INFO, then FRAME and NEXT in turn, then DONE; or FAILED at any point. READ may come
-at any point and is answered with DATA, which is empty at the end of the file.
+at any point and is answered with DATA, which is empty at the end of the file. EXPECT says which
+bytes will be read, and is not answered.
 """
 
 from __future__ import annotations
 
 import enum
+import itertools
 import json
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,17 +50,23 @@ class Kind(enum.IntEnum):
     DONE = 8
     #: The item failed.
     FAILED = 9
+    #: These bytes of the item will be asked for.
+    EXPECT = 10
 
 
 #: Kind and number of bytes that follow.
 HEAD = struct.Struct("<BQ")
 #: Offset and size of a READ.
 READ = struct.Struct("<QI")
+#: Begin and end of a range in an EXPECT.
+RANGE = struct.Struct("<QQ")
 #: Index, seconds, height and width of a FRAME; its RGB pixels follow.
 FRAME = struct.Struct("<QdII")
 
 #: A READ asks for no more than this at a time.
 MAX_READ_BYTES = 4 << 20
+#: An EXPECT names no more ranges than this; the rest is read without being announced.
+MAX_RANGES = 1024
 #: JSON messages are no longer than this.
 MAX_JSON_BYTES = 64 << 10
 #: Sentences about a failed item are cut here.
@@ -78,6 +87,8 @@ class Task:
     size: int
     #: Seconds of processor time it may use.
     cpu_s: float
+    #: Frames of a film that may be decoded at a time.
+    threads: int = 1
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self)).encode()
@@ -116,6 +127,22 @@ class FrameHead:
         if not 0 < height * width <= max_pixels or not math.isfinite(pts_s):
             raise ProtocolError(f"a frame of {width} x {height} at {pts_s} s")
         return head
+
+
+def ranges_to_bytes(ranges: Sequence[tuple[int, int]]) -> bytes:
+    """The first of them for the pipe."""
+    return b"".join(RANGE.pack(*each) for each in ranges[:MAX_RANGES])
+
+
+def ranges_from_bytes(data: bytes, *, size: int) -> list[tuple[int, int]]:
+    """Checked: increasing, apart, and within the item's `size` bytes. Raises ProtocolError."""
+    if len(data) % RANGE.size:
+        raise ProtocolError(f"ranges in {len(data)} bytes")
+    ranges: list[tuple[int, int]] = list(RANGE.iter_unpack(data))
+    edges = [0, *itertools.chain.from_iterable(ranges), size]
+    if edges != sorted(edges):
+        raise ProtocolError("ranges that do not rise within the file")
+    return ranges
 
 
 def info_to_json(info: MediaInfo) -> bytes:

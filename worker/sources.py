@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
@@ -177,3 +177,6 @@ class _Wanted:
 
     def tell(self) -> int:
         return self._file.tell()
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self._file.expect(ranges)

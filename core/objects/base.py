@@ -131,6 +131,9 @@ class ByteSource(Protocol):
     def read_at(self, offset: int, size: int) -> bytes | memoryview:
         """At least one and at most `size` bytes from `offset`; only called within the object."""
 
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Begin and end of what will be read, increasing and apart; it may be fetched as such."""
+
     def stated_sha256(self) -> str | None:
         """The hash of the whole object where the storage vouches for it, without reading it."""
 
@@ -222,6 +225,13 @@ class OpenObject(_BinaryReader):
             raise ValueError(f"cannot seek to {position}, before the start")
         self._position = position
         return position
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Say which ranges, begin and end, will be read: increasing and apart.
+
+        Nothing is fetched yet; what is read elsewhere nevertheless is read as before.
+        """
+        self._source.expect(ranges)
 
     def readinto(self, buffer: Any, /) -> int:
         """Fill the buffer as far as the object reaches; the number of bytes written."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -113,6 +113,9 @@ class FileSource:
             raise ObjectChanged(f"{_shown(self._path)} was changed while it was being read.")
         self.bytes_read += len(data)
         return data
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Nothing to prepare: the system reads as it is asked."""
 
     def stated_sha256(self) -> None:
         """A file system vouches for nothing."""

@@ -2,8 +2,8 @@
 
 A small object is one GET. A large one is fetched in blocks as they are asked for, several at once
 where the reading goes straight on, and a few blocks are kept, because decoders read little and
-often. Every GET carries the ETag (`If-Match`), so that all bytes of an open object are of one
-version of it.
+often. A reader that says beforehand which ranges it needs gets these and no more. Every GET carries
+the ETag (`If-Match`), so that all bytes of an open object are of one version of it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import hashlib
 import random
 import threading
 import time
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -35,6 +36,8 @@ BLOCK_BYTES = 1 << 20
 MAX_SPAN_BLOCKS = 8
 #: Blocks kept for one open object.
 KEPT_BLOCKS = 16
+#: Of an expected range, fetched by one GET at most.
+MAX_PART_BYTES = 8 << 20
 #: Pieces in which a body is taken from the connection; a broken one loses less than this.
 RECEIVE_BYTES = 128 << 10
 #: Pause before a broken body is asked for again: up to this, doubled each time, with jitter.
@@ -183,12 +186,33 @@ class S3Source:
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         #: The block behind the last one fetched, and how many were fetched together with it.
         self._next, self._span = 0, 1
+        self._expected: Sequence[tuple[int, int]] = ()
+        #: The part of an expected range that was fetched last, and where it begins.
+        self._part: tuple[int, bytes] = (0, b"")
         self._load(0, 1)
 
     def read_at(self, offset: int, size: int) -> memoryview:
-        """As ByteSource says: what the block at this offset holds."""
+        """As ByteSource says: what the block or the expected range at this offset holds."""
+        start, part = self._part
+        if start <= offset < start + len(part):
+            return memoryview(part)[offset - start :][:size]
+        number = offset // self._block_bytes
+        expected = None if number in self._blocks else self._expected_at(offset)
+        if expected is not None:
+            self._part = (offset, self._fetch(offset, min(expected, offset + MAX_PART_BYTES)))
+            return memoryview(self._part[1])[:size]
         number, start = divmod(offset, self._block_bytes)
         return memoryview(self._block(number))[start : start + size]
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """As ByteSource says."""
+        self._expected = ranges
+
+    def _expected_at(self, offset: int) -> int | None:
+        """The end of the expected range that an offset lies in."""
+        at = bisect_right(self._expected, offset, key=lambda each: each[0]) - 1
+        stop = self._expected[at][1] if at >= 0 else 0
+        return stop if offset < stop else None
 
     def stated_sha256(self) -> str | None:
         """From memory where all of it is there; else S3's own, which it verified on upload."""

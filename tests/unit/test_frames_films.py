@@ -8,10 +8,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 
 from core.errors import DeepsweepError, TooManyPixels, Undecodable
 from core.vocabulary import SamplingPlan
-from detector import videos
+from detector import decode_film
 from detector.frames import Frame, Pixels, sample
 from detector.media import Limits, probe
 from tests import media_factory as make
@@ -75,31 +78,85 @@ def test_jumping_gives_the_same_pixels_as_decoding_everything(
 ) -> None:
     film = make.clip(container=container, frames=120, gop=15)
     jumped = sampled(film, plan)
-    monkeypatch.setattr(videos, "_MIN_SKIP", 10**9)
+    monkeypatch.setattr(decode_film, "_MIN_SKIP", 10**9)
     decoded = sampled(film, plan)
     assert [(f.index, f.pts_s) for f in jumped] == [(f.index, f.pts_s) for f in decoded]
     assert all(np.array_equal(a.image, b.image) for a, b in zip(jumped, decoded, strict=True))
     assert [frame.index for frame in jumped] == numbers(jumped)
 
 
-def test_a_jump_spares_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    jumps: list[int] = []
-    jump = videos._Reader.jump
-    monkeypatch.setattr(
-        videos._Reader, "jump", lambda self, frame: (jumps.append(frame), jump(self, frame))
-    )
-    sampled(make.clip(frames=120, gop=20, options=FIXED_GOP), "uniform:3")
-    assert jumps == [20, 60, 100]
-
-
 def test_where_seeking_fails_everything_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(videos._Reader, "_seek", lambda *_: False)
+    monkeypatch.setattr(decode_film._Reader, "_seek", lambda *_: False)
     assert numbers(sampled(make.clip(frames=120, gop=15), "uniform:4")) == [15, 45, 75, 105]
 
 
 def test_keyframes_are_those_of_the_film() -> None:
-    frames = sampled(make.clip(frames=50, gop=10, options=FIXED_GOP), "keyframes:8")
+    frames = sampled(make.clip(frames=50, gop=10, options=FIXED_GOP), "keyframes:5")
     assert numbers(frames) == [0, 10, 20, 30, 40]
+
+
+#: Formats whose packets do not say when their frames are shown.
+LEARNED_BY_DECODING = {"mpeg-4 avi", "mpeg-2 stream without times"}
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS.keys() - LEARNED_BY_DECODING))
+def test_a_whole_film_is_never_decoded_patiently(
+    codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode_film._Reader, "patiently", lambda *_: iter(()))
+    film = CODECS[codec](frames=80, gop=12)
+    for plan, count in (("uniform:4", 4), ("keyframes:6", 6), ("random:9:1", 9)):
+        frames = sampled(film, plan)
+        assert len(frames) == count
+        assert numbers(frames) == [frame.index for frame in frames]
+
+
+def fed(film: bytes, plan: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """How many packets are decoded for a plan, and how many frames come out of them."""
+    counts = [0, 0]
+    decoded = decode_film.decoded
+
+    def counted(packet: Packet[VideoStream]) -> list[VideoFrame]:
+        frames = decoded(packet)
+        counts[0] += 1
+        counts[1] += len(frames)
+        return frames
+
+    monkeypatch.setattr(decode_film, "decoded", counted)
+    sampled(film, plan)
+    return counts[0], counts[1]
+
+
+def test_a_keyframe_costs_one_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = make.clip(frames=100, gop=20, options=FIXED_GOP)
+    packets, _ = fed(film, "keyframes:5", monkeypatch)
+    assert packets == 5
+
+
+def test_a_jump_spares_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = make.clip(frames=120, gop=20, options=FIXED_GOP)
+    packets, _ = fed(film, "uniform:2", monkeypatch)
+    assert 22 <= packets <= 28  # Frames 30 and 90, each ten behind its keyframe, and B-frames.
+
+
+def test_frames_that_no_other_is_made_from_are_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    film = make.clip(frames=noise(100), gop=100, options=FIXED_GOP | {"b-pyramid": "0"})
+    packets, frames = fed(film, "uniform:4", monkeypatch)
+    assert packets > 85
+    assert frames < packets / 2
+
+
+def test_frames_decoded_by_several_threads_are_the_same() -> None:
+    film = make.clip(frames=120, gop=30)
+    file = io.BytesIO(film)
+    info = probe(file, Limits())
+    for text in ("uniform:8", "keyframes:4"):
+        plan = SamplingPlan.parse(text)
+        one, three = (list(sample(file, info, plan, Limits(), threads=n)) for n in (1, 3))
+        assert [frame.index for frame in one] == [frame.index for frame in three]
+        assert all(np.array_equal(a.image, b.image) for a, b in zip(one, three, strict=True))
 
 
 def test_a_short_film_gives_each_frame_once() -> None:

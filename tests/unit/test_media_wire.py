@@ -65,6 +65,17 @@ class Recorder:
         return b""
 
 
+def test_ranges_come_over_the_pipe_as_they_are() -> None:
+    ranges = [(0, 10), (20, 30)]
+    assert wire.ranges_from_bytes(wire.ranges_to_bytes(ranges), size=30) == ranges
+
+
+@pytest.mark.parametrize("ranges", [[(0, 31)], [(5, 4)], [(10, 20), (0, 5)], [(0, 10), (9, 12)]])
+def test_ranges_that_make_no_sense_are_a_breach(ranges: list[tuple[int, int]]) -> None:
+    with pytest.raises(wire.ProtocolError):
+        wire.ranges_from_bytes(wire.ranges_to_bytes(ranges), size=30)
+
+
 def test_the_helper_decodes_no_further_frame_before_it_has_leave() -> None:
     film = make.clip(frames=10)
     pipe = Recorder(film)
@@ -72,7 +83,7 @@ def test_the_helper_decodes_no_further_frame_before_it_has_leave() -> None:
     task = wire.Task(plan=plan, max_pixels=10**6, size=len(film), cpu_s=9)
     decode_child._serve(task, pipe)  # type: ignore[arg-type]
     each_frame = ["FRAME", "waits for NEXT"]
-    assert pipe.said == ["INFO", *each_frame, *each_frame, "DONE"]
+    assert pipe.said == ["INFO", "EXPECT", *each_frame, *each_frame, "DONE"]
 
 
 @pytest.mark.parametrize(

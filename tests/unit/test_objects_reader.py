@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -29,6 +30,9 @@ class Pieces:
         data = self.data[offset : offset + min(size, 7)]
         self.bytes_read += len(data)
         return data
+
+    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Nothing to prepare."""
 
     def stated_sha256(self) -> str | None:
         return self.stated

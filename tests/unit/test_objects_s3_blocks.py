@@ -104,6 +104,30 @@ def test_an_empty_object_is_asked_for_without_a_range():
     assert bucket.ranges == [(0, 0)]
 
 
+def test_expected_ranges_are_fetched_as_such_and_nothing_around_them():
+    bucket = Bucket(os.urandom(40 * MIB))
+    with bucket.open() as reader:
+        reader.expect([(5 * MIB + 7, 5 * MIB + 300), (20 * MIB, 30 * MIB)])
+        for offset, size in ((5 * MIB + 7, 100), (5 * MIB + 107, 193), (20 * MIB, 9 * MIB)):
+            reader.seek(offset)
+            assert reader.read(size) == bucket.data[offset : offset + size]
+    assert bucket.ranges == [
+        (0, MIB),
+        (5 * MIB + 7, 5 * MIB + 300),
+        (20 * MIB, 28 * MIB),
+        (28 * MIB, 30 * MIB),
+    ]
+
+
+def test_what_was_not_expected_is_read_in_blocks():
+    bucket = Bucket(os.urandom(12 * MIB))
+    with bucket.open() as reader:
+        reader.expect([(5 * MIB, 6 * MIB)])
+        reader.seek(9 * MIB + 5)
+        assert reader.read(10) == bucket.data[9 * MIB + 5 :][:10]
+    assert in_mib(bucket.ranges) == [(0, 1), (9, 10)]
+
+
 def test_reading_straight_on_asks_for_more_each_time():
     bucket = Bucket(os.urandom(40 * MIB + 5))
     with bucket.open() as reader:

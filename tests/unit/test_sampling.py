@@ -58,9 +58,13 @@ def test_random_is_the_same_for_the_same_seed_only() -> None:
     assert wanted("random:5:7", line) != wanted("random:5:8", line)
 
 
-def test_keyframes_are_spread_over_those_there_are() -> None:
-    assert wanted("keyframes:2", timeline(100, keyframes=(0, 20, 40, 60, 80))) == [20, 60]
-    assert wanted("keyframes:8", timeline(100, keyframes=(0, 50))) == [0, 50]
+def test_of_each_part_the_keyframe_nearest_to_its_middle_is_taken() -> None:
+    assert wanted("keyframes:2", timeline(100, keyframes=(0, 20, 40, 60, 80))) == [20, 80]
+
+
+def test_a_part_without_a_keyframe_gives_its_middle() -> None:
+    line = timeline(100, keyframes=(0, 50))
+    assert wanted("keyframes:4", line) == [0, 37, 50, 87]
 
 
 def test_keyframes_of_a_medium_that_names_none_are_taken_uniformly() -> None:
