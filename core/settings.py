@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     golden_sets: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
     #: Whether a challenger that passes the gate is promoted at once, or by a person.
     retrain_promote: bool = False
+    #: Folder or `s3://bucket/prefix/` that new model versions go to, which every worker reaches;
+    #: None: `models` under `data_dir`.
+    retrain_store: str | None = None
     #: Labelled persons that are new since the last training, of both kinds and of each.
     retrain_min_labels: int = Field(default=40, ge=2)
     retrain_min_each: int = Field(default=10, ge=1)

@@ -10,7 +10,7 @@ from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from core.vocabulary import Label, MediaKind, Split
-from db.tables import Crop, Media, SnapshotExample
+from db.tables import ApiKey, Crop, Media, Review, SnapshotExample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +107,14 @@ def reviews_in(session: Session, snapshot_id: int) -> set[int]:
         SnapshotExample.snapshot_id == snapshot_id, SnapshotExample.review_id.is_not(None)
     )
     return {review_id for review_id in session.scalars(query.distinct()) if review_id is not None}
+
+
+def reviewers(session: Session) -> dict[int, str]:
+    """Names of those who have judged anything, by their key."""
+    query = select(ApiKey.id, ApiKey.name).where(
+        select(Review.id).where(Review.reviewer_id == ApiKey.id).exists()
+    )
+    return {row.id: row.name for row in session.execute(query)}
 
 
 # --- helpers ------------------------------------------------------------------------------------

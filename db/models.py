@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -102,6 +102,33 @@ def listed(session: Session) -> list[ModelRecord]:
         select(*_COLUMNS).order_by(ModelVersion.created_at.desc(), ModelVersion.id.desc())
     )
     return [ModelRecord(**row._mapping) for row in rows]
+
+
+def next_number(session: Session, name: str) -> int:
+    """The number after the highest that a name has."""
+    highest = select(func.max(ModelVersion.number)).where(ModelVersion.name == name)
+    return (session.scalar(highest) or 0) + 1
+
+
+def trained_on(session: Session, snapshot: str) -> ModelRecord | None:
+    """The newest version whose card names that snapshot."""
+    query = select(*_COLUMNS).where(ModelVersion.card["training"]["snapshot"].astext == snapshot)
+    row = session.execute(query.order_by(ModelVersion.id.desc()).limit(1)).one_or_none()
+    return None if row is None else ModelRecord(**row._mapping)
+
+
+def shadowing(session: Session) -> tuple[int, float] | None:
+    """The challenger that judges along, and of which share of live items; the newest of several.
+
+    Asked for every few seconds by every worker, so it reads no cards.
+    """
+    row = session.execute(
+        select(ModelVersion.id, ModelVersion.shadow_share)
+        .where(ModelVersion.state == ModelState.CHALLENGER, ModelVersion.shadow_share > 0)
+        .order_by(ModelVersion.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else (row.id, row.shadow_share)
 
 
 _COLUMNS = [getattr(ModelVersion, name) for name in ModelRecord.__dataclass_fields__]

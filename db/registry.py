@@ -20,6 +20,7 @@ from db.models import ModelRecord
 from db.tables import AuditEvent, ModelVersion
 
 PROMOTED, ROLLED_BACK, RETIRED = "model.promoted", "model.rolled_back", "model.retired"
+SHADOWED = "model.shadowed"
 SUBJECT = "model_version"
 
 #: Key of the advisory lock; any number that nothing else in this database uses.
@@ -73,6 +74,20 @@ def retire(session: Session, reference: str, *, actor: str, reason: str = "") ->
         return found
     _set(session, found.id, state=ModelState.RETIRED, retired_at=func.now(), shadow_share=0)
     _note(session, RETIRED, found, actor, {"reason": reason})
+    return models.get(session, found.id)
+
+
+def shadow(session: Session, reference: str, share: float, *, actor: str) -> ModelRecord:
+    """Have a challenger judge a share of live items, 0..1, beside the model of their scan.
+
+    Raises ModelMissing, and NotInThisState for the champion and for a retired version.
+    """
+    _take_turn(session)
+    found = models.find(session, reference)
+    if found.state is not ModelState.CHALLENGER:
+        raise NotInThisState(f"{reference} is {found.state}; only a challenger judges along.")
+    _set(session, found.id, shadow_share=share)
+    _note(session, SHADOWED, found, actor, {"share": share})
     return models.get(session, found.id)
 
 

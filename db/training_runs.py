@@ -8,7 +8,7 @@ nothing. One that dies leaves the run to the next, which goes on from its checkp
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,8 +23,10 @@ from db.tables import ModelVersion, TrainingRun
 
 #: A trainer that says nothing for so long has lost its run; it speaks three times as often.
 LEASE_S = 90.0
-#: A run that so many trainers have died of is given up.
+#: A run that was taken so often and never came to its end is given up.
 MAX_ATTEMPTS = 5
+#: First wait before a run is tried again for which storage or the like failed, seconds.
+RETRY_S = 60.0
 SUBJECT = "training_run"
 REQUESTED, TAKEN, FROZEN = "training.requested", "training.taken", "training.snapshot_frozen"
 REGISTERED, ENDED, CANCELLED = "training.registered", "training.ended", "training.cancelled"
@@ -34,12 +36,41 @@ SCHEDULE = "schedule"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What a run is asked for beyond its recipe; None leaves it to recipe and settings."""
+
+    steps: int | None = None
+    learning_rate: float | None = None
+    #: Snapshots that are replayed, instead of those of the settings.
+    replay: tuple[str, ...] | None = None
+    #: Golden sets with what each may lose, instead of those of the settings.
+    golden: Mapping[str, float] | None = None
+    #: Whether the challenger is promoted where it passes the gate.
+    promote: bool | None = None
+    #: Keys of reviewers whose labels are not learnt from.
+    without: tuple[int, ...] = ()
+    min_labels: int | None = None
+    min_each: int | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What was asked for, as the row keeps it."""
+        asked = {key: value for key, value in asdict(self).items() if value not in (None, ())}
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in asked.items()}
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> Wishes:
+        """The other way round."""
+        lists = {k: tuple(v) for k, v in parameters.items() if isinstance(v, list)}
+        return cls(**{**parameters, **lists})
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """One training run."""
 
     id: int
     recipe: str
-    #: As `training.retrain.Wishes` reads them.
+    #: As `Wishes` reads them.
     parameters: Mapping[str, Any]
     snapshot_id: int | None
     base_model_version_id: int | None
@@ -76,20 +107,21 @@ def request(
     session: Session,
     *,
     recipe: str,
-    parameters: Mapping[str, Any],
+    wishes: Wishes,
     actor: str,
     period: str | None = None,
     api_key_id: int | None = None,
 ) -> RunRecord | None:
     """Ask for a run; None where the scheduled time has its run already."""
-    row = {"recipe": recipe, "parameters": dict(parameters), "requested_by": actor}
+    parameters = wishes.as_json()
+    row = {"recipe": recipe, "parameters": parameters, "requested_by": actor}
     made = insert(TrainingRun).values(**row, period=period)
     run_id = session.scalar(
         made.on_conflict_do_nothing(index_elements=["period"]).returning(TrainingRun.id)
     )
     if run_id is None:
         return None
-    details = {"recipe": recipe, "parameters": dict(parameters), "period": period}
+    details = {"recipe": recipe, "parameters": parameters, "period": period}
     note(session, REQUESTED, run_id, actor, details, api_key_id=api_key_id)
     return get(session, run_id)
 
@@ -147,7 +179,7 @@ def take(
 ) -> RunRecord | None:
     """Lease a run to a trainer; None where another has it, or it is over.
 
-    A run that MAX_ATTEMPTS trainers have died of ends as failed instead.
+    One that MAX_ATTEMPTS trainers have taken before ends as failed instead.
     """
     taken = session.scalar(
         update(TrainingRun)
@@ -177,10 +209,16 @@ def hold(session: Session, run_id: int, *, trainer: str, lease_s: float = LEASE_
 
 
 def hand_back(session: Session, run_id: int, *, trainer: str) -> bool:
-    """Leave a run to the next trainer, as one does that is asked to stop."""
+    """Leave a run to the next trainer at once, as one does that is asked to end."""
     values: dict[str, Any] = {"state": RunState.QUEUED, "leased_by": None, "lease_until": None}
     # No trainer died of it.
     return _write(session, run_id, trainer, **values, attempts=TrainingRun.attempts - 1)
+
+
+def put_off(session: Session, run_id: int, *, trainer: str) -> bool:
+    """Leave a run to be tried again later, where the surroundings failed; later each time."""
+    wait = timedelta(seconds=RETRY_S) * TrainingRun.attempts
+    return _write(session, run_id, trainer, leased_by=None, lease_until=func.now() + wait)
 
 
 def tell(session: Session, run_id: int, progress: Mapping[str, Any], *, trainer: str) -> bool:
@@ -294,7 +332,7 @@ _COLUMNS = [getattr(TrainingRun, name) for name in RunRecord.__dataclass_fields_
 _WORN_OUT = Ending(
     state=RunState.FAILED,
     code="crashed_trainer",
-    reason=f"{MAX_ATTEMPTS} trainers died while they worked on this run; see their logs.",
+    reason=f"{MAX_ATTEMPTS} trainers took this run and none came to its end; see their logs.",
 )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from core.errors import DatabaseBusy, DatabaseUnavailable
 from core.vocabulary import ItemStatus, Priority, ScanState
 from db.session import Database
 from db.tables import Item, JobPeriod, Scan
@@ -44,7 +45,7 @@ def _let_go(connection: Connection, lock: int) -> None:
     try:
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": lock})
         connection.commit()
-    except DBAPIError:
+    except (DBAPIError, DatabaseUnavailable, DatabaseBusy):
         # The server is gone or going. Closed for good: with the connection goes its lock.
         connection.invalidate()
 
