@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import training
 from cli.lazy import EXIT_FAILED
 
 if TYPE_CHECKING:
     import rich.progress
 
-    from detector.spec import Evaluation
-    from training.fitting import StepReport
+    from detector.spec import Card, Evaluation
     from training.judging import Judged
+    from training.release import Origin
+    from training.runs import Asked
 
 #: The figures that the table of a terminal has room for; --json has all of them.
 SHOWN = ("auc", "accuracy", "recall_at_fpr_5", "log_loss", "calibration_error", "uncertain")
@@ -31,88 +31,113 @@ _data = click.option(
 )
 
 
-@click.command(epilog="Exit status: 0 trained, 1 failed, 2 wrong usage, 130 interrupted.")
+@click.command(
+    cls=training.RecipeCommand,
+    epilog="Exit status: 0 trained, 1 failed, 2 wrong usage, 130 interrupted.",
+)
 @click.argument("recipe", default="default")
-@_data
+@training.data_options
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     required=True,
-    help="Folder of the run: checkpoints, history, and `model/` at the end. A run that was "
-    "stopped goes on from here.",
-)
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where face crops are kept between runs.  [default: the user's cache folder]",
+    help="Folder of the run: checkpoints, history, curves, TensorBoard events, and `model/` at the "
+    "end. A run that was stopped goes on from here.",
 )
 @click.option(
     "--start",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="best.safetensors of an earlier run, to start from instead of the recipe's weights.",
 )
-@click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--workers", type=click.IntRange(min=0), default=1, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--name", default="default", show_default=True, help="Of the model made.")
+@click.option(
+    "--steps",
+    type=click.IntRange(min=1),
+    help="Instead of the recipe's; of a published system, at most so many in an epoch.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(min=1), help="Of a published system: at most, in each phase."
+)
+@click.option(
+    "--batch", type=click.IntRange(min=2), help="Of a published system: at most, in a step."
+)
+@click.option("--fetch", is_flag=True, help="Download pretrained weights that are missing.")
+@training.machine_options
+@click.option("--name", help="Of the model made.  [default: the recipe's]")
 @click.option("--number", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the model's card as JSON.")
 def train(
-    recipe: str,
-    data: Path,
-    out: Path,
+    data: Path | None,
+    snapshot: str | None,
     cache: Path | None,
-    start: Path | None,
-    steps: int | None,
+    out: Path,
+    device: str,
+    precision: str,
     workers: int,
-    threads: int,
-    name: str,
+    name: str | None,
     number: int,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Train RECIPE (a name, or a .toml file) and write a model with its card.
 
     The held-out part of the training set chooses weights, calibration and thresholds; the set
-    `dev`, where there is one, is measured at the end and decides nothing.
+    `dev`, or a snapshot's test and golden splits, are measured at the end and decide nothing.
 
     \b
     Examples:
       deepsweep train --data ../data --out runs/one
       deepsweep train my-recipe.toml --data ../data --out runs/two --steps 500
+      deepsweep train hansson-cnn --data ../data --out runs/hansson-cnn --epochs 2 --batch 32
+      deepsweep train che-cnn --snapshot autumn --out runs/che-cnn
     """
-    from platformdirs import user_cache_dir
+    from training import release, runs
 
-    from training import release
-    from training import train as training
-
-    cache = cache or Path(user_cache_dir("deepsweep")) / "crops"
-    with _bar("training") as progress:
-        training.run(
-            recipe,
-            data,
-            out,
-            cache,
-            start=start,
-            steps=steps,
-            workers=workers,
-            threads=threads,
-            on_medium=lambda medium, _: _tick(progress, f"faces {medium.source}"),
-            on_step=_on_step(progress),
-        )
-        card = release.release(
-            out,
-            data,
-            out / "model",
-            name=name,
-            number=number,
-            sets=("dev",) if (data / "dev" / "labels.csv").exists() else (),
-            on_judged=lambda judged: _tick(progress, f"judging {judged.medium.source}"),
-        )
+    kept = training.cache_folder(cache)
+    wanted = runs.Asked(
+        out=out,
+        cache=kept,
+        data=data,
+        frozen=training.frozen(snapshot, kept),
+        machine=training.machine(device, precision, workers),
+        **asked,
+    )
+    called = release.checked_name(name or runs.load(wanted).name)
+    with training.bar("training") as progress:
+        origin = runs.run(wanted, training.watch(progress))
+        card = _release(wanted, origin, called, number, progress)
     if as_json:
         click.echo(card.model_dump_json(indent=2))
     else:
         _print(list(card.evaluations))
-        click.echo(f"{card.reference} is in {out / 'model'}")
+        click.echo(f"{card.reference} is in {out / 'model'}; its curves in {out / 'curves.png'}")
+
+
+def _release(
+    asked: Asked,
+    origin: Origin,
+    name: str,
+    number: int,
+    progress: rich.progress.Progress,
+) -> Card:
+    """The model version of a finished run, measured on what decides nothing."""
+    from training import release, runs
+
+    sets: tuple[str, ...] = ()
+    folder = runs.weights_below(asked)
+    if asked.frozen is not None:
+        folder, sets = asked.frozen.media, asked.frozen.measured
+    elif (folder / "dev" / "labels.csv").exists():
+        sets = ("dev",)
+    return release.release(
+        asked.out,
+        folder,
+        asked.out / "model",
+        name=name,
+        number=number,
+        sets=sets,
+        origin=origin,
+        on_judged=lambda judged: training.tick(progress, f"judging {judged.medium.source}"),
+    )
 
 
 @click.command(epilog="Exit status: 0 measured, 1 no medium could be judged, 2 wrong usage.")
@@ -151,11 +176,11 @@ def evaluate(
 
     found: list[Evaluation] = []
     judged: dict[str, list[Judged]] = {on: [] for on in sets}
-    with _bar("judging") as progress:
+    with training.bar("judging") as progress:
 
         def keep(on: str, one: Judged) -> None:
             judged[on].append(one)
-            _tick(progress, f"judging {one.medium.source}")
+            training.tick(progress, f"judging {one.medium.source}")
 
         for on in judged:
             found += evaluation.run(
@@ -189,49 +214,6 @@ def _write_page(
     ]
     with replacing(str(html)) as stream:
         stream.write(evaluation_page.render(artifact.read_card(model), sets))
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[rich.progress.Progress]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from cli.text import console
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=console(stderr=True)) as progress:
-        progress.add_task(what, total=None)
-        yield progress
-
-
-def _tick(progress: rich.progress.Progress, description: str) -> None:
-    progress.update(progress.task_ids[0], advance=1, description=description)
-
-
-def _on_step(progress: rich.progress.Progress) -> Callable[[StepReport], None]:
-    def show(report: StepReport) -> None:
-        progress.update(
-            progress.task_ids[0],
-            completed=report.step,
-            total=report.steps,
-            description=f"loss {report.loss:.3f}",
-        )
-        if report.figures:
-            progress.console.print(
-                f"step {report.step}: loss {report.loss:.3f}, "
-                f"mean AUC over generators {report.figures['score']:.3f}"
-            )
-        if report.step == report.steps:
-            progress.update(progress.task_ids[0], completed=0, total=None)
-
-    return show
 
 
 def _print(evaluations: list[Evaluation]) -> None:

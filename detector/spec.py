@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
+#: What a model may be called.
+NAME = r"^[a-z0-9][a-z0-9._-]{0,63}$"
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -131,7 +135,7 @@ class Card(_Part):
     """The whole card. `name@version` is how verdicts name the model."""
 
     format: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    name: str = Field(pattern=NAME)
     version: int = Field(ge=1)
     #: Name in `detector.architectures`.
     architecture: str

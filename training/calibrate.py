@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
+from core.errors import UsageError
 from core.vocabulary import MediaKind
 from detector.calibration import probability
 from detector.spec import Aggregation, Calibration, Operating, Platt, Thresholds
@@ -39,6 +40,16 @@ CANDIDATES = (
 MARGIN = 0.01
 
 
+#: Before anything is known of real media, every item is `uncertain`.
+UNDECIDED = Thresholds(
+    fake_from=1.0,
+    real_below=0.0,
+    false_positive_rate=0.0,
+    false_positive_rate_upper=1.0,
+    real_media=0,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
     """What the card gets."""
@@ -49,28 +60,43 @@ class Fitted:
 
 
 def fit(held_out: Sequence[Judged]) -> Fitted:
-    """All of it, from held-out media that have a face. Needs reals and fakes of both media."""
+    """All of it, from held-out media that have a face.
+
+    Where one of the two media has no reals or no fakes to go by, it takes the other's calibration
+    and its verdicts stay `uncertain`. Raises UsageError where both have not.
+    """
     usable = [judged for judged in held_out if judged.tracks]
     images = [judged for judged in usable if judged.kind is MediaKind.IMAGE]
     videos = [judged for judged in usable if judged.kind is MediaKind.VIDEO]
-    for name, media in (("images", images), ("videos", videos)):
-        if len({judged.fake for judged in media}) < 2:
-            raise ValueError(f"calibration needs real and fake {name} with faces")
-    aggregation = choose_rule(videos)
     still = Aggregation(rule="mean")
-    calibration = Calibration(
-        image=fit_platt(images, [item_logit(judged, still) for judged in images]),
-        frame=fit_frames(videos),
-        track=fit_platt(videos, [item_logit(judged, aggregation) for judged in videos]),
-    )
+    aggregation = choose_rule(videos) if _both(videos) else still
+    of_images, of_videos = _fitted(images, still), _fitted(videos, aggregation)
+    image, track = of_images or of_videos, of_videos or of_images
+    if image is None or track is None:
+        raise UsageError(
+            "Calibration needs held-out real and fake media with faces, and there are none; hold "
+            "out more groups, or label more media."
+        )
     return Fitted(
-        calibration=calibration,
+        calibration=Calibration(
+            image=image, frame=fit_frames(videos) if of_videos else image, track=track
+        ),
         aggregation=aggregation,
         operating=Operating(
-            image=operate(images, still, calibration.image),
-            video=operate(videos, aggregation, calibration.track),
+            image=operate(images, still, image) if of_images else UNDECIDED,
+            video=operate(videos, aggregation, track) if of_videos else UNDECIDED,
         ),
     )
+
+
+def _fitted(media: Sequence[Judged], rule: Aggregation) -> Platt | None:
+    if not _both(media):
+        return None
+    return fit_platt(media, [item_logit(judged, rule) for judged in media])
+
+
+def _both(media: Sequence[Judged]) -> bool:
+    return len({judged.fake for judged in media}) == 2
 
 
 def item_logit(judged: Judged, aggregation: Aggregation) -> float:

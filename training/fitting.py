@@ -76,7 +76,7 @@ def fit(
         figures = None
         if progress.step % recipe.validate_every == 0 or progress.step == recipe.optimiser.steps:
             progress.seconds = time.monotonic() - begun
-            figures = _validate(module.network, average, validate, out, progress, losses)
+            figures = _validate(module.network, average, validate, out, progress, losses, recipe)
             losses = []
             checkpoint.save(out, progress, module, optimiser, average)
         if on_step:
@@ -182,11 +182,14 @@ def _validate(
     out: Path,
     progress: Progress,
     losses: Sequence[float],
+    recipe: Recipe,
 ) -> Figures:
     judged = _with_weights(module, average.state)
     figures = validate(judged)
     loss = float(np.mean(losses))
-    progress.history.append({"step": progress.step, "loss": loss, **figures})
+    rate = learning_rate(recipe.optimiser, progress.step - 1)
+    entry = {"step": progress.step, "learning_rate": rate, "loss": loss}
+    progress.history.append(entry | figures)
     if figures["score"] > progress.best:
         progress.best, progress.best_step = figures["score"], progress.step
         checkpoint.write_tensors(out / "best.safetensors", average.state)

@@ -241,5 +241,18 @@ def load(name_or_path: str | Path) -> Published:
         raise UsageError(f"The recipe {path} cannot be read: {error}") from error
 
 
+def is_published(name_or_path: str | Path) -> bool:
+    """Whether the recipe of that name or path trains in phases, and not as `training.recipe` says.
+
+    False as well where there is no such file or it is no TOML: who loads it says so.
+    """
+    path = Path(name_or_path)
+    path = path if path.suffix == ".toml" else FOLDER / f"{name_or_path}.toml"
+    try:
+        return "phases" in _read(path)
+    except (OSError, tomllib.TOMLDecodeError):
+        return False
+
+
 def _read(path: Path) -> dict:
     return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,10 +1,15 @@
-"""From a finished run to a model version: calibrated, measured, described, written."""
+"""From a finished run to a model version: calibrated, measured, described, written.
+
+A run is one of `training.train` or of `training.train_published`: what both leave is the same but
+for the recipe, and of that a card needs what both kinds have.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import platform
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,25 +19,26 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from core.errors import ModelCorrupt
+from core.errors import ModelCorrupt, UsageError
 from detector import architectures, artifact
 from detector.architectures.base import count_parameters
 from detector.calibration import probability
 from detector.score import Scorer
 from detector.spec import (
+    NAME,
     Aggregation,
     Calibration,
     Card,
     DataSource,
     Operating,
     Platt,
-    Thresholds,
     Training,
 )
 from training import calibrate, evaluation
 from training.checkpoint import Progress, read_tensors
 from training.crops import Medium, read_labels
 from training.judging import Judged, judge_media
+from training.published import Published
 from training.recipe import Recipe
 
 #: Weights in half precision must give the same scores but for this much.
@@ -58,13 +64,8 @@ TERMS = (
 )
 
 _NEUTRAL = Platt(slope=1.0, offset=0.0)
-_OPEN = Thresholds(
-    fake_from=1.0,
-    real_below=0.0,
-    false_positive_rate=0.0,
-    false_positive_rate_upper=1.0,
-    real_media=0,
-)
+
+OnJudged = Callable[[Judged], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,17 @@ class Held:
     held_out: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """The labelled media that a run was trained on, and what they are called in its card."""
+
+    #: With a labels.csv.
+    folder: Path
+    #: A snapshot's name and hash; "" for a folder, which is described by its list of media.
+    snapshot: str = ""
+    sha256: str = ""
+
+
 def release(
     run: Path,
     data: Path,
@@ -83,23 +95,43 @@ def release(
     name: str,
     number: int,
     sets: Sequence[str] = ("dev",),
-    on_judged: Callable[[Judged], None] | None = None,
+    origin: Origin | None = None,
+    on_judged: OnJudged | None = None,
 ) -> Card:
     """Write the model version of a finished run to `folder`; returns its card.
 
     Calibration, aggregation and thresholds come from the run's held-out media through the serving
-    pipeline. `sets` are measured afterwards and change nothing.
+    pipeline. The `sets` below `data` are measured afterwards and change nothing. Without an
+    `origin` the run was trained on `data/train`. Raises UsageError where the held-out media do not
+    do for calibration.
     """
-    plan = Recipe.model_validate_json((run / "recipe.json").read_text(encoding="utf-8"))
+    plan = read_plan(run)
     held = Held(**{k: tuple(v) for k, v in _read(run / "split.json").items()})
     progress = Progress(**_read(run / "checkpoint" / "progress.json"))
+    origin = origin or Origin(folder=data / "train")
     module = _network(run, plan)
-    card = _draft(plan, progress, held, module, data, name=name, number=number)
+    card = _draft(plan, progress, held, module, origin, name=name, number=number)
     card = artifact.save(folder, module, card)
     stored, _ = artifact.load(folder)
     _check_half(module, stored, plan)
-    fitted = _calibrated(card, stored, held, data, on_judged)
+    fitted = _calibrated(card, stored, held, origin.folder, on_judged)
     return measure(folder, stored, fitted, data, sets, on_judged)
+
+
+def checked_name(name: str) -> str:
+    """The name, if a card may bear it: asked before hours are spent. Raises UsageError."""
+    if not re.fullmatch(NAME, name):
+        raise UsageError(
+            f"{name!r} cannot name a model; choose small letters, digits and dashes with --name."
+        )
+    return name
+
+
+def read_plan(run: Path) -> Recipe | Published:
+    """The recipe that a run's folder holds, of either kind."""
+    text = (run / "recipe.json").read_text(encoding="utf-8")
+    kind = Published if "phases" in json.loads(text) else Recipe
+    return kind.model_validate_json(text)
 
 
 def measure(
@@ -108,7 +140,7 @@ def measure(
     card: Card,
     data: Path,
     sets: Sequence[str],
-    on_judged: Callable[[Judged], None] | None = None,
+    on_judged: OnJudged | None = None,
 ) -> Card:
     """Judge the sets with the finished model, and write their figures into the card."""
     found = list(card.evaluations)
@@ -119,14 +151,10 @@ def measure(
 
 
 def _calibrated(
-    card: Card,
-    module: nn.Module,
-    held: Held,
-    data: Path,
-    on_judged: Callable[[Judged], None] | None,
+    card: Card, module: nn.Module, held: Held, folder: Path, on_judged: OnJudged | None
 ) -> Card:
-    media = evaluation.media_of(data / "train", held.held_out)
-    judged = _judge(media, data / "train", module, card, on_judged)
+    media = evaluation.media_of(folder, held.held_out)
+    judged = _judge(media, folder, module, card, on_judged)
     fitted = calibrate.fit(judged)
     calibrated = card.model_copy(
         update={
@@ -144,7 +172,7 @@ def _judge(
     folder: Path,
     module: nn.Module,
     card: Card,
-    on_judged: Callable[[Judged], None] | None,
+    on_judged: OnJudged | None,
 ) -> list[Judged]:
     found = []
     for judged in judge_media(media, folder, Scorer(module, card)):
@@ -154,13 +182,13 @@ def _judge(
     return found
 
 
-def _network(run: Path, plan: Recipe) -> nn.Module:
+def _network(run: Path, plan: Recipe | Published) -> nn.Module:
     module = architectures.build(plan.network.architecture, **plan.network.options)
     module.load_state_dict(read_tensors(run / "best.safetensors"))
     return module.eval().requires_grad_(False)
 
 
-def _check_half(module: nn.Module, stored: nn.Module, plan: Recipe) -> None:
+def _check_half(module: nn.Module, stored: nn.Module, plan: Recipe | Published) -> None:
     """Raises ModelCorrupt when storing in half precision changed what the network says."""
     generator = torch.Generator().manual_seed(0)
     side = plan.input.size_px
@@ -173,17 +201,18 @@ def _check_half(module: nn.Module, stored: nn.Module, plan: Recipe) -> None:
 
 
 def _draft(
-    plan: Recipe,
+    plan: Recipe | Published,
     progress: Progress,
     held: Held,
     module: nn.Module,
-    data: Path,
+    origin: Origin,
     *,
     name: str,
     number: int,
 ) -> Card:
     """The card before calibration: everything that the run alone decides."""
-    trained = evaluation.media_of(data / "train", held.train)
+    trained = evaluation.media_of(origin.folder, held.train)
+    listed = hashlib.sha256("\n".join(held.train).encode()).hexdigest()
     return Card(
         name=name,
         version=number,
@@ -193,11 +222,11 @@ def _draft(
         input=plan.input,
         calibration=Calibration(image=_NEUTRAL, frame=_NEUTRAL, track=_NEUTRAL),
         aggregation=Aggregation(rule="mean"),
-        operating=Operating(image=_OPEN, video=_OPEN),
+        operating=Operating(image=calibrate.UNDECIDED, video=calibrate.UNDECIDED),
         training=Training(
             recipe=plan.name,
-            snapshot=f"{len(held.train)} media of train/labels.csv",
-            snapshot_sha256=hashlib.sha256("\n".join(held.train).encode()).hexdigest(),
+            snapshot=origin.snapshot or f"{len(held.train)} media of train/labels.csv",
+            snapshot_sha256=origin.sha256 or listed,
             seed=plan.seed,
             code_version=_code_version(),
             machine=f"{torch.get_num_threads()} thread(s), {platform.machine()}, torch "

@@ -1,7 +1,8 @@
 """One command from labelled media to a fitted network: import, redraw, split, fit.
 
-What a run leaves in its folder: `recipe.json`, `split.json`, `history.json`, `checkpoint/` and
-`best.safetensors`. `training.release` turns that into a model version with a card.
+What a run leaves in its folder: `recipe.json`, `split.json`, `history.json`, `curves.png`,
+`events/` for TensorBoard, `checkpoint/` and `best.safetensors`. `training.release` turns that into
+a model version with a card.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
 from core.errors import UsageError
@@ -19,7 +21,18 @@ from core.vocabulary import SamplingPlan
 from detector.faces import FaceFinder
 from detector.frames import Frame, sample
 from detector.media import Limits, probe
-from training import batches, crops, fitting, machine, recipe, redrawing, split, validation
+from training import (
+    batches,
+    crops,
+    curves,
+    events,
+    fitting,
+    machine,
+    recipe,
+    redrawing,
+    split,
+    validation,
+)
 from training.checkpoint import Progress
 from training.crops import Example
 from training.recipe import Recipe
@@ -50,6 +63,8 @@ def run(
     steps: int | None = None,
     workers: int = 1,
     threads: int = 1,
+    device: torch.device | None = None,
+    bfloat16: bool = True,
     on_medium: Callable[[crops.Medium, int], None] | None = None,
     on_step: Callable[[fitting.StepReport], None] | None = None,
 ) -> Trained:
@@ -60,27 +75,65 @@ def run(
     One thread for the network and one process for the batches use two cores best.
     Raises UsageError, ModelMissing.
     """
-    plan = _with_start(_with_steps(recipe.load(recipe_name), steps), start)
+    plan = load_plan(recipe_name, start=start, steps=steps)
     machine.set_up(threads)
     examples = import_set(data / "train", cache / "train", on_medium)
     parts = split.split(examples, plan.validation, plan.seed)
     if not parts.train:
         raise UsageError(f"{data / 'train'} has no faces to train on; see its labels.csv.")
+    return fit(
+        plan,
+        parts,
+        data,
+        out,
+        cache / "train",
+        workers=workers,
+        device=device,
+        bfloat16=bfloat16,
+        on_step=on_step,
+    )
+
+
+def load_plan(recipe_name: str, *, start: Path | None = None, steps: int | None = None) -> Recipe:
+    """The recipe with what a call changes of it. Raises UsageError."""
+    return _with_start(_with_steps(recipe.load(recipe_name), steps), start)
+
+
+def fit(
+    plan: Recipe,
+    parts: split.Split,
+    data: Path,
+    out: Path,
+    cache: Path,
+    *,
+    workers: int = 1,
+    device: torch.device | None = None,
+    bfloat16: bool = True,
+    on_step: Callable[[fitting.StepReport], None] | None = None,
+) -> Trained:
+    """`run` on a split that is already made; its crops lie below `cache`.
+
+    `data` is where the recipe's pretrained weights lie. Raises UsageError, ModelMissing.
+    """
     if plan.synthesis.methods.get(batches.REDRAWN):
-        redrawing.redraw_all(parts.train, cache / "train", plan.seed)
+        redrawing.redraw_all(parts.train, cache, plan.seed)
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "recipe.json", plan.model_dump(mode="json"))
     _write(out / "split.json", {"train": _media(parts.train), "held_out": _media(parts.validation)})
-    module, progress = fitting.fit(
-        plan,
-        batches.Steps(parts.train, cache / "train", plan),
-        data,
-        out,
-        validate=_validation(parts, cache / "train", plan),
-        workers=workers,
-        on_step=on_step,
-    )
+    with events.Recorder(out, on_step) as record:
+        module, progress = fitting.fit(
+            plan,
+            batches.Steps(parts.train, cache, plan),
+            data,
+            out,
+            validate=_validation(parts, cache, plan, bfloat16=bfloat16),
+            workers=workers,
+            device=device,
+            bfloat16=bfloat16,
+            on_step=record,
+        )
     _write(out / "history.json", progress.history)
+    curves.write(progress.history, out / curves.PICTURE, plan.name)
     return Trained(module=module, recipe=plan, progress=progress, split=parts)
 
 
@@ -107,7 +160,7 @@ def read_frames(path: Path) -> list[Frame]:
 
 
 def _validation(
-    parts: split.Split, cache: Path, plan: Recipe
+    parts: split.Split, cache: Path, plan: Recipe, *, bfloat16: bool
 ) -> Callable[[nn.Module], fitting.Figures]:
     held = parts.validation
     pairs: list[batches.Batch] = []
@@ -120,7 +173,7 @@ def _validation(
         )
         steps = batches.Steps(held, cache, synthetic)
         pairs = [steps[index] for index in range(SYNTHETIC_BATCHES)]
-    return validation.Validation(held, cache, plan, pairs)
+    return validation.Validation(held, cache, plan, pairs, bfloat16=bfloat16)
 
 
 def _with_steps(plan: Recipe, steps: int | None) -> Recipe:

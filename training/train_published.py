@@ -1,8 +1,8 @@
 """One call from labelled media to a published system, trained as its recipe says.
 
 A run leaves in its folder what `training.train` leaves, `recipe.json`, `split.json`,
-`history.json`, `checkpoint/` and `best.safetensors`, and `start.json`: where the first weights
-came from.
+`history.json`, `curves.png`, `events/`, `checkpoint/` and `best.safetensors`, and `start.json`:
+where the first weights came from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import nn
 
 from core.errors import ModelMissing
 from detector import architectures
-from training import backbones, phases, split, train
+from training import backbones, curves, events, phases, split, train
 from training.backbones import Start
 from training.crops import Example, Medium
 from training.epochs import Epochs
@@ -76,27 +76,35 @@ def fit(
     *,
     machine: Machine | None = None,
     fetch: bool = False,
+    on_start: Callable[[Start], None] = lambda _: None,
     on_step: Callable[[StepReport], None] = lambda _: None,
 ) -> Trained:
-    """`run` on a split that is already made; its crops lie below `cache`."""
+    """`run` on a split that is already made; its crops lie below `cache`.
+
+    `on_start` is told of each part's first weights.
+    """
     machine = machine or Machine()
     module, starts = first_network(recipe, data, out.parent, fetch=fetch)
+    for start in starts:
+        on_start(start)
     epochs = Epochs(parts.train, cache, recipe)
     held = Epochs(parts.validation, cache, recipe).once(VALIDATION_BATCH)
     out.mkdir(parents=True, exist_ok=True)
     _write(out / "recipe.json", recipe.model_dump(mode="json"))
     _write(out / "split.json", {"train": _paths(parts.train), "held_out": _paths(parts.validation)})
     _write(out / "start.json", [asdict(start) for start in starts])
-    standing = phases.fit(
-        recipe,
-        module,
-        epochs,
-        out,
-        validate=HeldOut(held, recipe, machine.device),
-        machine=machine,
-        on_step=on_step,
-    )
+    with events.Recorder(out, on_step) as record:
+        standing = phases.fit(
+            recipe,
+            module,
+            epochs,
+            out,
+            validate=HeldOut(held, recipe, machine.device),
+            machine=machine,
+            on_step=record,
+        )
     _write(out / "history.json", standing.history)
+    curves.write(standing.history, out / curves.PICTURE, recipe.name)
     module = module.eval().requires_grad_(False)
     return Trained(
         module=module, recipe=recipe, standing=standing, split=parts, starts=tuple(starts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from core.errors import UsageError
 from core.vocabulary import MediaKind
 from detector.calibration import probability
 from detector.spec import Aggregation
@@ -210,9 +211,18 @@ def test_below_real_below_hardly_anything_is_fake():
     assert np.mean(said_real) <= calibrate.MISSED
 
 
-def test_calibration_without_fake_videos_is_refused():
-    with pytest.raises(ValueError, match="videos"):
-        calibrate.fit([*many("images"), judged("videos/real/0", [0.0])])
+def test_without_fake_videos_a_video_is_calibrated_as_a_picture_and_stays_uncertain():
+    fitted = calibrate.fit([*many("images"), judged("videos/real/0", [0.0])])
+    alone = calibrate.fit(many("images"))
+    assert fitted == alone
+    assert fitted.calibration.track == fitted.calibration.frame == fitted.calibration.image
+    assert fitted.operating.video == calibrate.UNDECIDED
+    assert fitted.operating.image.real_media > 0
+
+
+def test_calibration_without_a_fake_is_refused():
+    with pytest.raises(UsageError, match="real and fake"):
+        calibrate.fit([judged("images/real/0", [0.0]), judged("videos/real/0", [0.0])])
 
 
 def test_an_items_logit_is_its_highest_tracks():
