@@ -8,16 +8,19 @@ in pixels of the picture; `area` says which part of the frame the picture shows.
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, select, text
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, ObjectChanged
 from core.objects import ObjectRef, Storage
 from core.vocabulary import CropReason, Verdict
+from db.leases import Claim
 from db.tables import Crop, Item, VerdictRow
 
 Box = tuple[float, float, float, float]
@@ -68,8 +71,62 @@ class KeptCrop:
         """x1, y1, x2, y2 of the face in pixels of the full frame."""
         left, top, side = self.area
         step = side / self.width
-        x1, y1, x2, y2 = self.box
-        return (left + x1 * step, top + y1 * step, left + x2 * step, top + y2 * step)
+        # Between the centres of pixels, as `detector.faces.crop_transform` has it.
+        shift = 0.5 * step - 0.5
+        x1, y1, x2, y2 = (edge * step + shift for edge in self.box)
+        return (left + x1, top + y1, left + x2, top + y2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCrop:
+    """A crop whose picture lies in the store already; fields as in KeptCrop."""
+
+    uri: str
+    sha256: bytes
+    width: int
+    height: int
+    frame_index: int
+    face_index: int
+    pts_s: float
+    track: int
+    score: float
+    box: Box
+    landmarks: tuple[Point, ...]
+    area: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, kept: KeptCrop, uri: str) -> NewCrop:
+        """The same picture at another place."""
+        names = [name for name in cls.__dataclass_fields__ if name != "uri"]
+        return cls(uri=uri, **{name: getattr(kept, name) for name in names})
+
+
+def keep(
+    session: Session,
+    claim: Claim,
+    crops: Sequence[NewCrop],
+    *,
+    reason: CropReason,
+    probability: float,
+    days: int,
+) -> int:
+    """Write the rows of an item's crops behind its result, in one transaction; how many are new.
+
+    To be called where the claim's attempt has just written the verdict of the scan's model.
+    """
+    parameters = {
+        "item_id": claim.item_id,
+        "attempt": claim.attempt,
+        "reason": reason,
+        "probability": probability,
+        "days": days,
+        "boxes": [
+            json.dumps({"box": crop.box, "landmarks": crop.landmarks, "area": crop.area})
+            for crop in crops
+        ],
+        **{name: [getattr(crop, name) for crop in crops] for name in _PLAIN},
+    }
+    return len(session.execute(_KEEP, parameters).all())
 
 
 def of_item(session: Session, item_id: int) -> list[KeptCrop]:
@@ -77,6 +134,16 @@ def of_item(session: Session, item_id: int) -> list[KeptCrop]:
     rows = session.execute(
         _crops()
         .where(Crop.item_id == item_id)
+        .order_by(Crop.track, Crop.frame_index, Crop.face_index)
+    )
+    return [_crop(row) for row in rows]
+
+
+def of_verdict(session: Session, verdict_id: int) -> list[KeptCrop]:
+    """The crops that were kept for one verdict, in the same order."""
+    rows = session.execute(
+        _crops()
+        .where(Crop.verdict_id == verdict_id)
         .order_by(Crop.track, Crop.frame_index, Crop.face_index)
     )
     return [_crop(row) for row in rows]
@@ -104,6 +171,32 @@ def read(storage: Storage, crop: KeptCrop) -> bytes:
 
 
 # --- helpers ------------------------------------------------------------------------------------
+
+#: Columns of a NewCrop that go over as arrays.
+_PLAIN = (
+    *("uri", "sha256", "width", "height", "frame_index", "face_index", "pts_s", "track"),
+    "score",
+)
+
+_KEEP = text(
+    """
+    INSERT INTO crop (item_id, verdict_id, media_id, reason, probability, expires_at,
+        uri, sha256, width, height, frame_index, face_index, pts_s, track, score, box)
+    SELECT item.id, verdict.id, verdict.media_id, :reason, :probability,
+        now() + make_interval(days => :days), one.*
+    FROM item
+    JOIN scan ON scan.id = item.scan_id
+    JOIN verdict ON verdict.item_id = item.id
+        AND verdict.model_version_id = scan.model_version_id,
+    unnest(CAST(:uri AS text[]), CAST(:sha256 AS bytea[]), CAST(:width AS int[]),
+        CAST(:height AS int[]), CAST(:frame_index AS int[]), CAST(:face_index AS smallint[]),
+        CAST(:pts_s AS float8[]), CAST(:track AS smallint[]), CAST(:score AS float8[]),
+        CAST(:boxes AS jsonb[])) AS one
+    WHERE item.id = :item_id AND item.attempt = :attempt AND item.status = 'done'
+    ON CONFLICT (uri) DO NOTHING
+    RETURNING id
+    """
+)
 
 #: Columns of the table that a KeptCrop carries as they are.
 _AS_THEY_ARE = [

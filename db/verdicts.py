@@ -147,6 +147,11 @@ def find_shared(
     )
 
 
+def called(session: Session, verdict_id: int) -> Verdict | None:
+    """What an item was judged to be by a verdict; None where that is gone."""
+    return session.scalar(select(VerdictRow.verdict).where(VerdictRow.id == verdict_id))
+
+
 # --- steps --------------------------------------------------------------------------------------
 
 #: Rows change in the database only: no loaded object is looked for.

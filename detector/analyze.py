@@ -11,7 +11,7 @@ decode fails alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,6 +21,7 @@ from core.errors import DeepsweepError
 from detector.decode import Broken, Decoded, Ended, Event, Opened
 from detector.faces import Face, FaceFinder, crop
 from detector.frames import Frame, Pixels
+from detector.keeping import CutFace, Keeper
 from detector.media import MediaInfo
 from detector.score import Scorer
 from detector.tracks import Tracker
@@ -51,6 +52,8 @@ class Analysis:
     info: MediaInfo
     judgement: Judgement
     timings_ms: Timings
+    #: Faces worth keeping, with their pictures; empty unless they were asked for.
+    faces: tuple[CutFace, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,8 @@ class _Pending:
 
     info: MediaInfo
     tracker: Tracker = field(default_factory=Tracker)
+    #: Where faces of it are to be kept.
+    keeper: Keeper | None = None
     frames: list[_PendingFrame] = field(default_factory=list)
     #: Frames that wait for detection plus faces that wait for their logit.
     waiting: int = 0
@@ -98,8 +103,16 @@ class Analyzer:
     """Holds the batches between the stages. Single-threaded; decoding runs beside it."""
 
     def __init__(
-        self, finder: FaceFinder, scorer: Scorer, *, frame_batch: int, face_batch: int
+        self,
+        finder: FaceFinder,
+        scorer: Scorer,
+        *,
+        frame_batch: int,
+        face_batch: int,
+        faces_kept: Callable[[Hashable], int] = lambda _: 0,
     ) -> None:
+        """`faces_kept` says how many faces of an item are cut for keeping, at most; 0 for none."""
+        self._faces_kept = faces_kept
         self._finder = finder
         self._scorer = scorer
         self._frame_batch = frame_batch
@@ -130,7 +143,7 @@ class Analyzer:
     def _take(self, event: Event | None) -> Iterator[Failure]:
         match event:
             case Opened():
-                self._items[event.key] = _Pending(info=event.info)
+                self._items[event.key] = self._opened(event)
             case Decoded():
                 self._items[event.key].waiting += 1
                 self._frames.append((event.key, event.frame))
@@ -140,6 +153,11 @@ class Analyzer:
                 self._drop(event.key)
                 timings = Timings(fetch=event.fetch_s * 1e3, decode=event.decode_s * 1e3)
                 yield Failure(key=event.key, error=event.error, timings_ms=timings)
+
+    def _opened(self, event: Opened) -> _Pending:
+        kept = self._faces_kept(event.key)
+        keeper = Keeper(kept, self._scorer.card.input.crop_margin) if kept else None
+        return _Pending(info=event.info, keeper=keeper)
 
     def _frames_are_enough(self) -> bool:
         waiting_bytes = sum(frame.image.nbytes for _, frame in self._frames)
@@ -173,6 +191,8 @@ class Analyzer:
             tracks=item.tracker.add(frame.image, faces),
             logits=[float("nan")] * len(faces),
         )
+        if item.keeper is not None:
+            item.keeper.cut(frame, faces, kept.tracks)
         item.frames.append(kept)
         item.waiting += len(faces) - 1
         spec = self._scorer.card.input
@@ -194,6 +214,8 @@ class Analyzer:
             for pending, logit in zip(batch, logits, strict=True):
                 pending.frame.logits[pending.position] = float(logit)
                 item = self._items[pending.key]
+                if item.keeper is not None:
+                    item.keeper.score(pending.frame.index, pending.position, float(logit))
                 item.waiting -= 1
                 item.score_s += share_s
         self._crops = []
@@ -217,6 +239,7 @@ class Analyzer:
                 detect=item.detect_s * 1e3,
                 score=item.score_s * 1e3,
             ),
+            faces=item.keeper.chosen() if item.keeper else (),
         )
 
 

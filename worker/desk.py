@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -13,22 +14,27 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core.errors import ScanCancelled, StorageSick
+from core.errors import DeepsweepError, ScanCancelled, StorageSick
 from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import ItemStatus
 from db import documents, leases, scans
+from db.crop_store import CropStore
 from db.leases import Claim
 from db.session import Database
 from detector.analyze import Analysis, Failure
 from detector.media import Limits
+from worker import crops
 from worker.claims import Claims
+from worker.crops import Beside
 from worker.engines import CAPACITY, EngineKey, Unserved
 from worker.patience import Patience
 from worker.record import record_analysis, record_failure
 from worker.request import ScanObserver, Silent
 from worker.sources import ItemSource, Judging
 from worker.storage_health import StorageHealth
+
+_log = logging.getLogger(__name__)
 
 #: An item of a sick storage waits up to so long before it is tried again, without losing a try.
 SICK_WAIT_S = 30.0
@@ -101,9 +107,13 @@ class Desk:
     _touched: set[uuid.UUID] = field(default_factory=set, init=False)
     _closed_at: float = field(default=0.0, init=False)
     _health: StorageHealth = field(init=False)
+    _store: CropStore = field(init=False)
+    #: Where results with crops are recorded.
+    _beside: Beside = field(default_factory=Beside, init=False)
 
     def __post_init__(self) -> None:
         self._health = StorageHealth(self.storage)
+        self._store = CropStore(self.settings, self.storage)
 
     def sources(
         self,
@@ -133,18 +143,56 @@ class Desk:
         """Engines that items on their way need."""
         return {source.judging.engine for source in list(self._open.values())}
 
+    def faces_kept(self, key: Hashable) -> int:
+        """How many faces of an item on its way are to be cut for keeping, at most."""
+        keeping = self._open[key].judging.keeping
+        return keeping.faces if keeping else 0
+
     def record(self, result: Analysis | Failure | Unserved) -> None:
-        """Write one item's result and let go of the item."""
+        """Write one item's result and let go of the item; beside, where crops go with it."""
         source = self._open.pop(result.key)
-        write = self._writing(source, result)
+        if isinstance(result, Analysis) and source.keeps(result):
+            self._beside.do(lambda: self._record_kept(source, result))
+        else:
+            self._record(source, self._writing(source, result))
+        if time.monotonic() - self._closed_at > _CLOSE_EVERY_S:
+            self._close_scans()
+
+    def finish(self) -> None:
+        """Wait until every result that was given in is recorded. Raises what that has raised."""
+        self._beside.finish()
+
+    def close(self) -> None:
+        """Begin nothing more; what is half recorded comes to its end."""
+        self._beside.close()
+
+    # --- helpers ---
+
+    def _record(self, source: ItemSource, write: Callable[[Session], object]) -> None:
         has_result = self.patience.through(lambda: self._in_transaction(write))
         self._settle(source.claim, has_result=has_result)
         if has_result:
             self.patience.through(lambda: self.watch.item(source.claim))
-        if time.monotonic() - self._closed_at > _CLOSE_EVERY_S:
-            self._close_scans()
 
-    # --- helpers ---
+    def _record_kept(self, source: ItemSource, analysis: Analysis) -> None:
+        """In a thread of its own: pictures first, then rows; without the pictures if need be."""
+        try:
+            kept = crops.write(self._store, source.claim, analysis)
+        except DeepsweepError as error:
+            _log.warning("crops_not_kept", extra={"code": error.code})
+            kept = ()
+        write = self._writing(source, analysis)
+        verdict = analysis.judgement.verdict
+
+        def write_both(session: Session) -> object:
+            done = write(session)
+            if done is True and kept:
+                source.record_crops(session, verdict, kept)
+            return done
+
+        # Where the claim was lost, the pictures stay for the sweep: a commit whose answer was lost
+        # looks the same, and its rows name them.
+        self._record(source, write_both)
 
     def _source(self, claim: Claim) -> ItemSource:
         judging = self._judging(claim.scan_id)
@@ -158,6 +206,7 @@ class Desk:
             patience=self.patience,
             is_wanted=self.claims.wants,
             on_shared=self._shared,
+            crop_store=self._store,
         )
 
     def _judging(self, scan_id: uuid.UUID) -> Judging:
@@ -170,12 +219,7 @@ class Desk:
     def _asked(self, scan_id: uuid.UUID) -> Judging:
         with self.database.transaction() as session:
             scan = scans.get(session, scan_id)
-        return Judging(
-            scan_id=scan.id,
-            model_version_id=scan.model_version_id,
-            plan=scan.plan,
-            settings=scan.settings,
-        )
+        return Judging.of(scan)
 
     def _has_room_for(self, engine: EngineKey) -> bool:
         """Whether the items on their way and this one need no more engines than may be loaded."""

@@ -78,6 +78,8 @@ class Engines:
     key_of: Callable[[Hashable], EngineKey]
     #: Which engines cannot be unloaded now.
     in_use: Callable[[], Collection[EngineKey]]
+    #: How many faces of the item of an event are cut for keeping.
+    faces_kept: Callable[[Hashable], int] = lambda _: 0
     _loaded: OrderedDict[EngineKey, _Engine] = field(default_factory=OrderedDict, init=False)
     _rests: dict[int, _Rest] = field(default_factory=dict, init=False)
     #: Items whose further events are dropped, because their engine is not there.
@@ -170,6 +172,7 @@ class Engines:
             model.scorer,
             frame_batch=self.settings.frame_batch,
             face_batch=self.settings.face_batch,
+            faces_kept=self.faces_kept,
         )
         return _Engine(model=model, analyzer=analyzer)
 

@@ -61,6 +61,7 @@ class Pipeline:
             settings=self.settings,
             key_of=lambda key: self._at_desk().engine_of(key),
             in_use=lambda: self._at_desk().engines_in_use(),
+            faces_kept=lambda key: self._at_desk().faces_kept(key),
         )
 
     def run(self, over: Callable[[], bool] = lambda: False) -> None:
@@ -84,7 +85,7 @@ class Pipeline:
             finally:
                 # In this order: decoding threads may be waiting for a claim.
                 claims.close()
-                with contextlib.closing(events):
+                with contextlib.closing(events), contextlib.closing(desk):
                     self.engines.forget_batches()
 
     @property
@@ -110,6 +111,7 @@ class Pipeline:
                 desk.record(result)
         for result in self.engines.feed(None):
             desk.record(result)
+        desk.finish()
 
     def _at_desk(self) -> Desk:
         if self._desk is None:

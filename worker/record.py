@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
-from db import verdicts
+from core.vocabulary import Verdict
+from db import crops, verdicts
+from db.crops import NewCrop
+from db.keeping import REASONS, Draw, Keeping
 from db.leases import Claim
 from detector.analyze import Analysis, Failure
 from detector.media import MediaInfo
@@ -31,6 +35,27 @@ def record_analysis(
         timings_ms=verdicts.Timings(**asdict(analysis.timings_ms)),
     )
     return verdicts.record_result(session, claim, result)
+
+
+def record_crops(
+    session: Session,
+    claim: Claim,
+    verdict: Verdict,
+    kept: Sequence[NewCrop],
+    *,
+    keeping: Keeping,
+    draw: Draw,
+) -> None:
+    """Write the rows of an item's crops behind its result, in the same transaction."""
+    reason = REASONS[verdict]
+    crops.keep(
+        session,
+        claim,
+        kept,
+        reason=reason,
+        probability=keeping.share(verdict, draw),
+        days=keeping.days(reason),
+    )
 
 
 def record_failure(session: Session, claim: Claim, failure: Failure, *, max_attempts: int) -> bool:

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.vocabulary import DEFAULT_PLAN, SamplingPlan
+from db.keeping import Draw, Keeping
+
+#: Only items that the model passes on to a person.
+USUAL_DRAW = Draw()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,10 @@ class ScanRequest:
     #: Glob patterns on the path below a source; none means everything.
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    #: How items are drawn for review; only uncertain ones unless it is said.
+    draw: Draw = USUAL_DRAW
+    #: What is kept of faces; None for nothing.
+    keep: Keeping | None = None
     #: Scan everything again instead of resuming the same request.
     fresh: bool = False
     #: Give items that failed for good another try, too.

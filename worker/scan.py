@@ -60,7 +60,7 @@ def run(
             scan_id=scan.id,
             patience_s=PATIENCE_S,
         )
-        pipeline.engines.adopt(_judging(scan).engine, model)
+        pipeline.engines.adopt(Judging.of(scan).engine, model)
         with ListingThread(database, storage, scan.id, watch, stop) as listing:
             pipeline.run(over=listing.is_over)
         return _outcome(database, scan.id, resumed, interrupted=stop.is_set())
@@ -80,6 +80,10 @@ def _begin(
         model_version_id=model.version_id,
         settings=settings.of_results(),
         selection={"include": list(request.include), "exclude": list(request.exclude)},
+        audit_probability=request.draw.real,
+        fake_probability=request.draw.fake,
+        uncertain_probability=request.draw.uncertain,
+        keep=request.keep,
     )
     with database.transaction() as session:
         scan, resumed = scans.create_or_resume(session, wanted, fresh=request.fresh)
@@ -99,15 +103,6 @@ def _requeue_failed(database: Database, scan_id: uuid.UUID, *, transient_only: b
                 session, scan_id, transient_only=transient_only, after=after
             )
         after = page.after
-
-
-def _judging(scan: scans.ScanRecord) -> Judging:
-    return Judging(
-        scan_id=scan.id,
-        model_version_id=scan.model_version_id,
-        plan=scan.plan,
-        settings=scan.settings,
-    )
 
 
 def _outcome(

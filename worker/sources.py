@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, cast
 
+from sqlalchemy.orm import Session
+
 from core.errors import (
+    DeepsweepError,
     ObjectChanged,
     ScanCancelled,
     StorageSick,
@@ -17,14 +21,23 @@ from core.errors import (
     StorageUnavailable,
 )
 from core.objects import ObjectRef, OpenObject, Storage
-from core.vocabulary import SamplingPlan
-from db import leases, verdicts
+from core.vocabulary import SamplingPlan, Verdict
+from db import crops, leases, verdicts
+from db.crop_store import CropStore
+from db.crops import NewCrop
+from db.keeping import Draw, Keeping
 from db.leases import Claim
+from db.scans import ScanRecord
 from db.session import Database
+from detector.analyze import Analysis
 from detector.media import Limits
+from worker.crops import copied, is_kept
 from worker.engines import EngineKey
 from worker.patience import Patience
+from worker.record import record_crops
 from worker.storage_health import StorageHealth
+
+_log = logging.getLogger(__name__)
 
 #: Objects up to this size are hashed before they are decoded, so that equal bytes are not decoded
 #: twice. Storage fetches so much with one request anyway.
@@ -39,6 +52,21 @@ class Judging:
     model_version_id: int
     plan: SamplingPlan
     settings: Mapping[str, Any]
+    #: How items are drawn for review, and what is kept of faces; None for nothing.
+    draw: Draw
+    keeping: Keeping | None
+
+    @classmethod
+    def of(cls, scan: ScanRecord) -> Judging:
+        """What that scan asks for."""
+        return cls(
+            scan_id=scan.id,
+            model_version_id=scan.model_version_id,
+            plan=scan.plan,
+            settings=scan.settings,
+            draw=scan.draw,
+            keeping=scan.keep,
+        )
 
     @property
     def engine(self) -> EngineKey:
@@ -61,6 +89,8 @@ class ItemSource:
     is_wanted: Callable[[Claim], bool]
     #: Called in the decoding thread when the item took its verdict from equal bytes.
     on_shared: Callable[[Claim], None]
+    #: Where crops lie that are kept of it.
+    crop_store: CropStore
     #: None for a large remote object that was not read as a whole.
     sha256: bytes | None = field(default=None, init=False)
     size_bytes: int = field(default=0, init=False)
@@ -76,6 +106,17 @@ class ItemSource:
     def plan(self) -> SamplingPlan:
         """Which frames are wanted."""
         return self.judging.plan
+
+    def keeps(self, analysis: Analysis) -> bool:
+        """Whether there are faces of it to be kept, as it was judged."""
+        return bool(analysis.faces) and self._is_kept(analysis.judgement.verdict)
+
+    def record_crops(self, session: Session, verdict: Verdict, kept: Sequence[NewCrop]) -> None:
+        """Write the rows of its crops behind its result, in the same transaction."""
+        keeping = self.judging.keeping
+        if keeping is not None:
+            draw = self.judging.draw
+            record_crops(session, self.claim, verdict, kept, keeping=keeping, draw=draw)
 
     @contextlib.contextmanager
     def open(self) -> Iterator[BinaryIO | None]:
@@ -147,18 +188,43 @@ class ItemSource:
         return shared
 
     def _take_over(self, sha256: bytes, started: float) -> bool:
-        with self.database.transaction(wait_for_disk=False) as session:
-            verdict_id = verdicts.find_shared(
+        """Whether equal bytes have a verdict, and crops where this item is to have some, too."""
+        with self.database.transaction() as session:
+            known = verdicts.find_shared(
                 session,
                 sha256=sha256,
                 model_version_id=self.judging.model_version_id,
                 plan=self.judging.plan,
                 settings=self.judging.settings,
             )
-            if verdict_id is None:
+            verdict = None if known is None else verdicts.called(session, known)
+            if known is None or verdict is None:
                 return False
-            timings = verdicts.Timings(fetch=(time.perf_counter() - started) * 1e3)
-            return verdicts.record_shared(session, self.claim, verdict_id, timings)
+            sources = crops.of_verdict(session, known)
+        kept = self._copied(verdict, sources)
+        if kept is None:
+            return False
+        timings = verdicts.Timings(fetch=(time.perf_counter() - started) * 1e3)
+        with self.database.transaction(wait_for_disk=False) as session:
+            done = verdicts.record_shared(session, self.claim, known, timings)
+            if done and kept:
+                self.record_crops(session, verdict, kept)
+            return done
+
+    def _copied(
+        self, verdict: Verdict, sources: Sequence[crops.KeptCrop]
+    ) -> tuple[NewCrop, ...] | None:
+        """Copies of the crops; None where some are wanted and not to be had: judge it anew."""
+        if not self._is_kept(verdict):
+            return ()
+        try:
+            return copied(self.crop_store, self.claim, sources) or None
+        except DeepsweepError as error:
+            _log.warning("crops_not_copied", extra={"code": error.code})
+            return None
+
+    def _is_kept(self, verdict: Verdict) -> bool:
+        return is_kept(self.claim, verdict, self.judging.keeping, self.judging.draw)
 
 
 class _Wanted:

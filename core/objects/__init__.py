@@ -114,6 +114,22 @@ class Storage:
             return OpenObject(self._s3().open(ref, limit))
         return OpenObject(local.FileSource(ref, limit))
 
+    def delete(self, uris: Sequence[str]) -> None:
+        """Remove objects; one that is not there is none the less gone.
+
+        Of local files the folder goes, too, once it is empty. A bucket that keeps versions keeps
+        the bytes as an older version: its own rules say for how long. Raises BucketMissing,
+        AccessDenied, StorageUnavailable, StorageTimeout, StorageRefused; some are gone then.
+        """
+        in_s3 = []
+        for uri in uris:
+            if _scheme(uri) == "s3":
+                in_s3.append(uri)
+            else:
+                local.delete(local.path_of(uri))
+        if in_s3:
+            self._s3().delete(in_s3)
+
     def _s3(self) -> S3:
         from core.objects.s3 import S3
 

@@ -7,6 +7,7 @@ or do something.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -54,6 +55,25 @@ def path_of(source: str) -> Path:
 def stat_object(path: Path) -> ObjectRef:
     """The file as it is now. Raises like `Storage.stat`."""
     return _ref(path, _stat_file(path))
+
+
+def delete(path: Path) -> None:
+    """Remove a file where there is one, and its folder where that was the last in it.
+
+    Raises AccessDenied, StorageUnavailable.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except NotADirectoryError:
+        return
+    except PermissionError as error:
+        raise AccessDenied(f"{_shown(path)} may not be deleted by this user.") from error
+    except OSError as error:
+        raise StorageUnavailable(
+            f"{_shown(path)} could not be deleted: {error.strerror}."
+        ) from error
+    with contextlib.suppress(OSError):  # not empty, or gone already
+        path.parent.rmdir()
 
 
 def walk(path: Path, after: str | None, wanted: Filter) -> Iterator[Entry]:

@@ -25,7 +25,7 @@ from botocore.exceptions import IncompleteReadError
 
 from core.errors import AccessDenied, FileTooLarge, ObjectChanged, ObjectMissing, StorageRefused
 from core.objects.base import PAGE_ENTRIES, Entry, Filter, ObjectRef
-from core.objects.s3_terms import BROKEN_BODY, CHANGED, FAILURES, Place, translated
+from core.objects.s3_terms import BROKEN_BODY, CHANGED, FAILURES, Place, translated, undeleted
 from core.settings import Settings
 
 #: Objects up to this size are fetched whole with one GET.
@@ -97,6 +97,22 @@ class S3:
         if size > max_bytes:
             raise FileTooLarge(f"{place} has {size:,} bytes; the limit is {max_bytes:,}.")
         return S3Source(self, place, size=size, etag=found.etag)
+
+    def delete(self, uris: Sequence[str]) -> None:
+        """Remove keys, a thousand with one request. Raises like `Storage.delete`."""
+        keys: dict[str, list[Place]] = {}
+        for place in map(Place.parse, uris):
+            keys.setdefault(place.bucket, []).append(place)
+        for bucket, places in keys.items():
+            for start in range(0, len(places), PAGE_ENTRIES):
+                self._delete(bucket, places[start : start + PAGE_ENTRIES])
+
+    def _delete(self, bucket: str, places: Sequence[Place]) -> None:
+        wanted = {"Objects": [{"Key": place.key} for place in places], "Quiet": True}
+        answer = self.call("delete_objects", places[0], Bucket=bucket, Delete=wanted)
+        for failed in answer.get("Errors", ()):
+            if failed["Code"] not in ("NoSuchKey", "NoSuchVersion"):
+                raise undeleted(failed["Code"], Place(bucket=bucket, key=failed["Key"]))
 
     def call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
         """One operation of boto3's client, its failures as errors of ours about the place."""

@@ -160,6 +160,15 @@ def translated(error: Exception, place: Place) -> DeepsweepError:
     return StorageRefused(f"{place} could not be asked for ({type(error).__name__}).")
 
 
+def undeleted(code: str, place: Place) -> DeepsweepError:
+    """Why one of many keys was not deleted: such answers carry a code and no status."""
+    if code == "AccessDenied":
+        return AccessDenied(f"{place} may not be deleted with these credentials.")
+    if code in ("InternalError", "SlowDown", "ServiceUnavailable"):
+        return _BUSY.about(place)
+    return StorageRefused(f"The storage refused to delete {place}: {code}.")
+
+
 def _answered(error: ClientError, place: Place) -> DeepsweepError:
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code = error.response.get("Error", {}).get("Code", "")
