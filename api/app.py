@@ -11,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 
 from api import (
     description,
+    estimates,
     health,
     items,
     media,
@@ -18,6 +19,8 @@ from api import (
     models,
     pages,
     problems,
+    review,
+    review_pages,
     scans,
     upload_routes,
 )
@@ -33,7 +36,11 @@ from core.settings import Settings
 from db import migrations
 from db.session import Database, connect
 
-_ROUTED = (scans, items, media, upload_routes, models, health, metrics, pages)
+_ROUTED = (
+    *(scans, items, media, upload_routes, models, health, metrics, pages),
+    estimates,
+    *(review_pages, review),
+)
 #: Requests that are worked on at once. Python runs one at a time; the others wait for PostgreSQL
 #: or S3, and forty may wait before those who need neither would.
 THREADS = 40
@@ -68,6 +75,8 @@ def create(
         uploads=UploadStore(settings),
         board=Board(opened),
         links=Links(settings),
+        explanations=Links(settings, kind="explanation", path="/review/explanations/"),
+        crops=Links(settings, kind="crop", path="/review/crops/"),
     )
     app.state.metrics = figures = metrics.Metrics(opened)
     problems.install(app)

@@ -101,6 +101,13 @@ class Guesses:
                 self._good.popitem(last=False)
 
 
+class SignIns(Guesses):
+    """How often signing in may fail from one network: people type, and type again. Thread safe."""
+
+    PER_MINUTE = 10
+    AT_ONCE = 10
+
+
 class Streams:
     """Counts the streams that are open. Thread safe."""
 

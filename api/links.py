@@ -1,8 +1,9 @@
-"""Short-lived links to the bytes of items: what a page shows in <img> and <video>.
+"""Short-lived links to the bytes of items and faces: what a page shows in <img> and <video>.
 
 Pictures and films on a page are asked for without the API key, which pages cannot send along. So a
 caller who may see an item is given a link that carries its own permission: the item, a time limit,
 and a signature over both. It opens that one item, for minutes, and says nothing about the key.
+Each kind of thing has a key of its own: a link to item 7 is none to crop 7.
 """
 
 from __future__ import annotations
@@ -34,9 +35,13 @@ class Link:
 class Links:
     """Makes and reads links. Made once per process; thread safe."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Reads or draws the deployment's secret. Raises UsageError where that is too short."""
-        self._key = signing.derived(signing.secret(settings), "media-link")
+    def __init__(self, settings: Settings, *, kind: str = "media", path: str = "/media/") -> None:
+        """Reads or draws the deployment's secret. Raises UsageError where that is too short.
+
+        Links to things of that kind begin with `path`.
+        """
+        self._key = signing.derived(signing.secret(settings), f"{kind}-link")
+        self._path = path
 
     def make(self, item_id: int, *, now_s: float | None = None) -> Link:
         """A link to an item's bytes, valid for VALID_S or a little longer.
@@ -47,7 +52,8 @@ class Links:
         moment = time.time() if now_s is None else now_s
         until_s = int(moment // 60 + 1) * 60 + VALID_S
         return Link(
-            path=f"/media/{item_id}.{until_s}.{self._sign(item_id, until_s)}", until_s=until_s
+            path=f"{self._path}{item_id}.{until_s}.{self._sign(item_id, until_s)}",
+            until_s=until_s,
         )
 
     def item_of(self, token: str, *, now_s: float | None = None) -> int:

@@ -111,6 +111,13 @@ class Span:
         return found
 
 
+def element(written: str) -> str | None:
+    """Which element of a page shows a format: `img`, `video`, or None where browsers do not."""
+    if written not in _TYPES:
+        return None
+    return "img" if _TYPES[written].startswith("image/") else "video"
+
+
 def _open(services: Services, stored: items.Stored) -> OpenObject:
     ref = ObjectRef(uri=stored.uri, version=stored.version, etag=stored.etag, size=stored.size)
     return services.storage.open(ref)

@@ -25,6 +25,10 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 BODY_PAUSE_S = 30.0
 #: The one path whose bodies have a limit of their own, which its route enforces.
 UPLOADS = "/v1/uploads"
+#: Under this lie the review pages. Their bodies are forms and labels, and are parsed before it is
+#: known who sends them: they are small.
+PAGES = "/review"
+MAX_PAGE_BODY_BYTES = 64 << 10
 
 #: Sent with everything that does not bring its own: nothing here is to be framed, sniffed or kept.
 _SAFE_HEADERS = {
@@ -65,6 +69,8 @@ class Edge:
             self._observe(scope["method"], request.route, request.status, seconds)
 
     def _limit(self, path: str) -> int:
+        if path.startswith(PAGES):
+            return MAX_PAGE_BODY_BYTES
         return self._max_upload_bytes if path == UPLOADS else self._max_body_bytes
 
 

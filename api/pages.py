@@ -13,12 +13,19 @@ from core.errors import NotFound
 router = APIRouter(include_in_schema=False)
 
 _FOLDER = Path(__file__).parent / "web"
+_JS, _CSS = "text/javascript; charset=utf-8", "text/css; charset=utf-8"
 #: What is served, by name: nothing else is looked for on the disk.
 _KINDS = {
     "try.html": "text/html; charset=utf-8",
-    "try.js": "text/javascript; charset=utf-8",
-    "try.css": "text/css; charset=utf-8",
+    "try.js": _JS,
+    "try.css": _CSS,
     "icon.svg": "image/svg+xml",
+    "desk.css": _CSS,
+    **{
+        f"{name}.js": _JS
+        for name in ("desk", "sign-in", "queue", "item", "medium", "faces", "time")
+    },
+    **{f"{name}.js": _JS for name in ("preferences", "scans")},
 }
 #: Scripts and styles come from here, pictures also from the visitor's own files (blob:).
 _POLICY = "; ".join(

@@ -26,6 +26,7 @@ _RETRY_AFTER_S = 5
 _STATUS: Mapping[type[errors.DeepsweepError], HTTPStatus] = {
     errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.ScopeMissing: HTTPStatus.FORBIDDEN,
+    errors.CrossSite: HTTPStatus.FORBIDDEN,
     errors.SourceNotAllowed: HTTPStatus.FORBIDDEN,
     errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     errors.RequestTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,

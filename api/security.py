@@ -80,11 +80,11 @@ def authenticate(services: Services, token: str | None, client: str) -> Caller:
         services.guesses.wrong(client)
         raise Unauthenticated("This API key is unknown, revoked or past its time.")
     services.guesses.right(token)
-    _count(services, key)
+    count(services, key)
     return Caller(key=key)
 
 
-def _count(services: Services, key: KeyRecord) -> None:
+def count(services: Services, key: KeyRecord) -> None:
     """Raise RateLimited where the key has asked too often; up to a minute's worth at once."""
     share = key.requests_per_minute / services.settings.api_processes
     wait_s = services.rates.take(key.id, per_minute=share, burst=max(1.0, share))

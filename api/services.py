@@ -9,7 +9,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from api.board import Board
-from api.limits import Buckets, Guesses, Streams
+from api.limits import Buckets, Guesses, SignIns, Streams
 from api.links import Links
 from api.uploads import UploadStore
 from core.objects import Storage
@@ -48,10 +48,15 @@ class Services:
     uploads: UploadStore
     board: Board
     links: Links
+    #: To the pictures that explain faces, and to kept crops.
+    explanations: Links
+    crops: Links
     #: By key: how often it may ask.
     rates: Buckets = field(default_factory=Buckets)
     #: By address: how often keys may be guessed.
     guesses: Guesses = field(default_factory=Guesses)
+    #: By address: how often signing in to the pages may fail.
+    sign_ins: SignIns = field(default_factory=SignIns)
     #: How many listen to the progress of scans.
     streams: Streams = field(default_factory=Streams)
 

@@ -324,6 +324,12 @@ class ScopeMissing(PermanentError):
     code = "scope_missing"
 
 
+class CrossSite(PermanentError):
+    """The request may come from another site's page: it lacks the page's own token."""
+
+    code = "cross_site"
+
+
 class RateLimited(TransientError):
     """The caller asks more often than it may."""
 
