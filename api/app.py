@@ -32,6 +32,7 @@ from api.services import Hints, Services
 from api.strictness import check_query
 from api.uploads import UploadStore
 from core.objects import Storage
+from core.pulse import Pulses
 from core.settings import Settings
 from db import migrations
 from db.session import Database, connect
@@ -77,8 +78,9 @@ def create(
         links=Links(settings),
         explanations=Links(settings, kind="explanation", path="/review/explanations/"),
         crops=Links(settings, kind="crop", path="/review/crops/"),
+        pulses=(pulses := Pulses(settings)),
     )
-    app.state.metrics = figures = metrics.Metrics(opened)
+    app.state.metrics = figures = metrics.Metrics(opened, pulses)
     problems.install(app)
     description.install(app)
     for room in _ROUTED:

@@ -1,4 +1,8 @@
-"""Metrics for Prometheus: this process's requests, and the gauges of the database."""
+"""Metrics for Prometheus: this process's requests, the gauges of the database, and the workers'.
+
+A worker's figures come from its pulse in Redis, with the worker as a label: so one target shows
+the whole service. Who rather asks each worker sets DEEPSWEEP_WORKER_PORT and finds the same there.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,23 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client import generate_latest as written
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from api.problems import documented
 from api.security import Credentials, authenticate, client_of
 from api.services import Given, Services
-from core.errors import DeepsweepError, ScopeMissing
+from core.errors import DeepsweepError, QueueUnavailable, ScopeMissing
+from core.pulse import Pulses
 from db import gauges
 from db.gauges import Gauges
 from db.session import Database
@@ -63,7 +75,8 @@ def _is_metrics_token(services: Services, token: str | None) -> bool:
 class Metrics:
     """One for each process. Thread safe."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, pulses: Pulses) -> None:
+        disable_created_metrics()
         self._registry = CollectorRegistry(auto_describe=False)
         self._requests = Counter(
             "deepsweep_http_requests",
@@ -79,6 +92,7 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_DatabaseGauges(database))
+        self._registry.register(_WorkerFigures(pulses))
 
     def observe(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answered request; the route is its pattern, so that labels stay few."""
@@ -124,6 +138,37 @@ class _DatabaseGauges(Collector):
                 ended = self._clock()
                 self._until = ended + max(FRESH_S, KEPT_FOR * (ended - started))
             return self._kept
+
+
+class _WorkerFigures(Collector):
+    """What the workers that live say of themselves."""
+
+    def __init__(self, pulses: Pulses) -> None:
+        self._pulses = pulses
+
+    def collect(self) -> Iterable[Metric]:
+        """Their figures, each family once with the samples of all; nothing where Redis is away."""
+        try:
+            found = self._pulses.all()
+        except QueueUnavailable as error:
+            _log.warning("pulses_not_read", extra={"code": error.code})
+            return
+        yield _gauge("workers", "Workers that gave a sign of life lately.", len(found))
+        families: dict[str, Metric] = {}
+        for worker, figures in found.items():
+            for family in text_string_to_metric_families(figures):
+                merged = families.setdefault(family.name, _like(family))
+                for each in family.samples:
+                    merged.add_sample(each.name, each.labels | {"worker": worker}, each.value)
+        yield from families.values()
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing, as above."""
+        return ()
+
+
+def _like(family: Metric) -> Metric:
+    return Metric(family.name, family.documentation, family.type)
 
 
 def _families(found: Gauges) -> Iterable[GaugeMetricFamily]:

@@ -13,6 +13,7 @@ from api.limits import Buckets, Guesses, SignIns, Streams
 from api.links import Links
 from api.uploads import UploadStore
 from core.objects import Storage
+from core.pulse import Pulses
 from core.settings import Settings
 from core.vocabulary import Priority
 from db.session import Database
@@ -51,6 +52,8 @@ class Services:
     #: To the pictures that explain faces, and to kept crops.
     explanations: Links
     crops: Links
+    #: What workers say of themselves.
+    pulses: Pulses
     #: By key: how often it may ask.
     rates: Buckets = field(default_factory=Buckets)
     #: By address: how often keys may be guessed.

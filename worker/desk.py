@@ -28,6 +28,7 @@ from worker import crops
 from worker.claims import Claims
 from worker.crops import Beside
 from worker.engines import CAPACITY, EngineKey, Unserved
+from worker.meters import Meters
 from worker.patience import Patience
 from worker.record import record_analysis, record_failure
 from worker.request import ScanObserver, Silent
@@ -97,6 +98,7 @@ class Desk:
     watch: Watch
     patience: Patience
     tally: Tally = field(default_factory=Tally)
+    meters: Meters = field(default_factory=Meters)
     #: Called with scans whose items may all have ended; from any thread.
     on_quiet: Callable[[Collection[uuid.UUID]], None] = lambda _: None
 
@@ -151,6 +153,7 @@ class Desk:
     def record(self, result: Analysis | Failure | Unserved) -> None:
         """Write one item's result and let go of the item; beside, where crops go with it."""
         source = self._open.pop(result.key)
+        self._meter(source, result)
         if isinstance(result, Analysis) and source.keeps(result):
             self._beside.do(lambda: self._record_kept(source, result))
         else:
@@ -225,6 +228,15 @@ class Desk:
         """Whether the items on their way and this one need no more engines than may be loaded."""
         return len(self.engines_in_use() | {engine}) <= CAPACITY
 
+    def _meter(self, source: ItemSource, result: Analysis | Failure | Unserved) -> None:
+        match result:
+            case Analysis():
+                self.meters.judged(
+                    result, bytes_read=source.bytes_read, size_bytes=source.size_bytes
+                )
+            case Failure() if not isinstance(result.error, ScanCancelled):
+                self.meters.failed(result)
+
     def _writing(
         self, source: ItemSource, result: Analysis | Failure | Unserved
     ) -> Callable[[Session], object]:
@@ -259,6 +271,7 @@ class Desk:
     def _shared(self, claim: Claim) -> None:
         """In a decoding thread: the item has its verdict already."""
         self._open.pop(claim.item_id)
+        self.meters.shared()
         self._settle(claim, has_result=True)
         self.patience.through(lambda: self.watch.item(claim))
 

@@ -12,7 +12,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,8 +21,11 @@ from core.settings import Settings
 from db.session import Database
 from detector.analyze import Analysis, Analyzer, Failure, Timings
 from detector.decode import Broken, Ended, Event, Opened
+from detector.faces import FaceFinder
+from detector.score import Scorer
 from worker import active_model
 from worker.active_model import ActiveModel
+from worker.meters import MeteredFinder, MeteredScorer, Meters
 
 _log = logging.getLogger(__name__)
 
@@ -80,6 +83,7 @@ class Engines:
     in_use: Callable[[], Collection[EngineKey]]
     #: How many faces of the item of an event are cut for keeping.
     faces_kept: Callable[[Hashable], int] = lambda _: 0
+    meters: Meters = field(default_factory=Meters)
     _loaded: OrderedDict[EngineKey, _Engine] = field(default_factory=OrderedDict, init=False)
     _rests: dict[int, _Rest] = field(default_factory=dict, init=False)
     #: Items whose further events are dropped, because their engine is not there.
@@ -167,11 +171,13 @@ class Engines:
         return engine
 
     def _engine(self, model: ActiveModel) -> _Engine:
+        frames, faces = self.settings.frame_batch, self.settings.face_batch
         analyzer = Analyzer(
-            model.finder,
-            model.scorer,
-            frame_batch=self.settings.frame_batch,
-            face_batch=self.settings.face_batch,
+            # They do what those do whom they wrap, and count.
+            cast("FaceFinder", MeteredFinder(model.finder, self.meters, frames)),
+            cast("Scorer", MeteredScorer(model.scorer, self.meters, faces)),
+            frame_batch=frames,
+            face_batch=faces,
             faces_kept=self.faces_kept,
         )
         return _Engine(model=model, analyzer=analyzer)

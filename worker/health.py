@@ -14,6 +14,7 @@ from types import TracebackType
 
 from core.settings import Settings
 from worker.consumer import Consumer
+from worker.meters import Meters
 from worker.pipeline import Pipeline
 
 _TEXT = "text/plain; charset=utf-8"
@@ -25,11 +26,14 @@ class Health:
     """Serves while the block lasts, if a port is set."""
 
     def __init__(
-        self, settings: Settings, *, pipeline: Pipeline | None, consumer: Consumer
+        self, settings: Settings, *, pipeline: Pipeline | None, consumer: Consumer, meters: Meters
     ) -> None:
+        """The state of the process is shown among the meters from here on."""
         self._stall_s = settings.stall_s
         self._pipeline = pipeline
         self._consumer = consumer
+        self._meters = meters
+        self._show_state()
         self._server: ThreadingHTTPServer | None = None
         if settings.worker_port:
             address = (settings.worker_host, settings.worker_port)
@@ -61,17 +65,18 @@ class Health:
 
     def metrics(self) -> str:
         """Figures of this process; those of the service are the API's."""
-        claims = self._pipeline.claims if self._pipeline else None
-        figures = {
-            "items_ended_total": self._pipeline.tally.ended if self._pipeline else 0,
-            "items_held": claims.held if claims else 0,
-            "seconds_without_progress": round(self._still_s(), 3),
-            "models_resting": len(self._pipeline.engines.resting()) if self._pipeline else 0,
-            "consumer_stalled": int(self._consumer.stalled),
-        }
-        return "".join(_line(name, value) for name, value in figures.items())
+        return self._meters.text()
 
     # --- helpers ---
+
+    def _show_state(self) -> None:
+        show, pipeline = self._meters.show, self._pipeline
+        show("consumer_stalled", "Whether messages lie here.", lambda: self._consumer.stalled)
+        if pipeline is None:
+            return
+        show("items_held", "Items in hand.", lambda: pipeline.claims.held if pipeline.claims else 0)
+        show("seconds_without_progress", "With items in hand and none ended.", self._still_s)
+        show("models_resting", "Models left alone.", lambda: len(pipeline.engines.resting()))
 
     def _still_s(self) -> float:
         if self._pipeline is None:
@@ -103,8 +108,3 @@ class Health:
                 """Probes come every few seconds: not worth a line."""
 
         return Handler
-
-
-def _line(name: str, value: float) -> str:
-    kind = "counter" if name.endswith("_total") else "gauge"
-    return f"# TYPE deepsweep_worker_{name} {kind}\ndeepsweep_worker_{name} {value}\n"

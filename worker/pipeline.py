@@ -25,6 +25,7 @@ from detector.isolation import DecodePool, IsolationLimits
 from worker.claims import POLL_S, Claims
 from worker.desk import Desk, Tally, Watch
 from worker.engines import Engines
+from worker.meters import Meters
 from worker.patience import Patience
 
 _log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Pipeline:
     #: How long a database that is away is waited for, seconds.
     patience_s: float = math.inf
     on_quiet: Callable[[Collection[uuid.UUID]], None] = lambda _: None
+    meters: Meters = field(default_factory=Meters)
 
     engines: Engines = field(init=False)
     tally: Tally = field(default_factory=Tally, init=False)
@@ -59,6 +61,7 @@ class Pipeline:
         self.engines = Engines(
             database=self.database,
             settings=self.settings,
+            meters=self.meters,
             key_of=lambda key: self._at_desk().engine_of(key),
             in_use=lambda: self._at_desk().engines_in_use(),
             faces_kept=lambda key: self._at_desk().faces_kept(key),
@@ -147,5 +150,6 @@ class Pipeline:
             watch=self.watch,
             patience=self._patience,
             tally=self.tally,
+            meters=self.meters,
             on_quiet=self.on_quiet,
         )

@@ -24,6 +24,7 @@ from types import FrameType
 from core import queue
 from core.errors import TransientError
 from core.objects import Storage
+from core.pulse import Pulses
 from core.queue import Queues
 from core.settings import Settings
 from core.vocabulary import Priority
@@ -35,6 +36,8 @@ from worker.consumer import Consumer
 from worker.desk import Watch
 from worker.explain import Explainer
 from worker.health import Health
+from worker.heart import Heart
+from worker.meters import Meters
 from worker.patience import Patience
 from worker.pipeline import Pipeline
 from worker.request import Silent
@@ -108,6 +111,7 @@ class Service:
     ended: bool = field(default=False, init=False)
 
     _hint: reconcile.Hint = field(init=False)
+    _meters: Meters = field(default_factory=Meters, init=False)
     _pipeline: Pipeline | None = field(default=None, init=False)
     #: The pipeline broke too often.
     _sick: bool = field(default=False, init=False)
@@ -129,7 +133,10 @@ class Service:
         register(app, context)
         consumer = Consumer(app, self.settings, context, self.role.queues, worker_name())
         consumer.start()
-        with Health(self.settings, pipeline=self._pipeline, consumer=consumer):
+        health = Health(
+            self.settings, pipeline=self._pipeline, consumer=consumer, meters=self._meters
+        )
+        with health, Heart(Pulses(self.settings), self._meters.text):
             self.stop.wait()
             self.ended = self._end(consumer, scanning)
         return EXIT_SICK if self._sick else 0
@@ -152,6 +159,7 @@ class Service:
             priority=self.role.priority,
             idle_poll_s=IDLE_POLL_S,
             on_quiet=self._close_scans,
+            meters=self._meters,
         )
         thread = threading.Thread(target=self._scan, name="pipeline", daemon=True)
         thread.start()

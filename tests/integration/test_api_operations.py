@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import func, update
 
 from api import app as api_app
+from core.pulse import Pulses
 from core.vocabulary import Scope, Verdict
 from db import migrations, models, webhooks
 from db.session import Database, make_engine
@@ -143,6 +144,27 @@ def test_metrics_count_tries_and_callbacks(operator, client, scanned, database):
     assert (found["queue_retries", "bulk"], found["queue_suspects", "bulk"]) == (1, 1)
     assert found["callbacks_waiting",] == 1
     assert found["callbacks_oldest_seconds",] > 0
+
+
+WORKER = """# HELP deepsweep_worker_batches_total Batches.
+# TYPE deepsweep_worker_batches_total counter
+deepsweep_worker_batches_total{stage="detect"} %d
+"""
+
+
+def test_metrics_show_what_each_worker_says_of_itself(operator, monkeypatch):
+    said = {"a/1": WORKER % 3, "b/2": WORKER % 4}
+    monkeypatch.setattr(Pulses, "all", lambda _: said)
+    found = samples(operator)
+    assert found["workers",] == 2
+    assert found["worker_batches_total", "detect", "a/1"] == 3
+    assert found["worker_batches_total", "detect", "b/2"] == 4
+
+
+def test_metrics_without_redis_are_those_of_the_database(operator):
+    found = samples(operator)
+    assert found["up",] == 1
+    assert ("workers",) not in found
 
 
 def test_requests_are_counted_by_the_pattern_of_their_path(operator):

@@ -19,10 +19,12 @@ import numpy as np
 import pytest
 import redis
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from skimage import data
 from sqlalchemy import delete, func, select, update
 
 from core import queue
+from core.pulse import Pulses
 from core.settings import Settings
 from core.vocabulary import ItemStatus, Priority, ScanState
 from db import scans
@@ -130,6 +132,43 @@ def test_a_hint_becomes_items_and_items_become_verdicts(
     with database.transaction() as session:
         (event,) = session.scalars(select(WebhookDelivery.event)).all()
     assert event == "scan.finished"
+
+
+def figures_of(settings: Settings) -> dict[tuple[str, ...], float]:
+    """What the worker said of itself in Redis last."""
+    pulses = Pulses(settings)
+    try:
+        (text,) = pulses.all().values()
+    finally:
+        pulses.close()
+    return {
+        (sample.name.removeprefix("deepsweep_worker_"), *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_frames_of_different_items_share_batches_and_the_worker_says_so(
+    ask: Ask, parts: Parts, database: Database, service_settings: Settings, media: str
+) -> None:
+    """Each item is one picture: a batch of more than one is of several items."""
+    scan_id = ask(media)
+    wait_for_state(database, scan_id, ScanState.FINISHED, parts)
+
+    def told() -> dict[tuple[str, ...], float]:
+        return figures_of(service_settings)
+
+    # It speaks every few seconds: what it said last may be of the middle of the scan.
+    wait_until(lambda: told().get(("items_total", "judged")) in (81, 162), timeout_s=PATIENCE_S)
+    found = told()
+    judged = found["items_total", "judged"]
+    assert found["batch_filled_total", "detect"] == judged > 0
+    assert found["batches_total", "detect"] < judged
+    assert found["batch_slots_total", "detect"] == 4 * found["batches_total", "detect"]
+    assert 0.25 <= found["batch_fill", "detect"] <= 1
+    assert found["stage_seconds_count", "decode"] == judged
+    assert found["bytes_read_total",] == found["bytes_judged_total",] > 0
+    assert found["errors_total", "unsupported_media", "no"] == judged / 81
 
 
 def test_a_scan_that_nobody_hinted_at_is_found_by_reconcile(

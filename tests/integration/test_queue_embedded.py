@@ -11,6 +11,8 @@ import pytest
 import redis
 
 from core import queue
+from core.errors import QueueUnavailable
+from core.pulse import Pulses
 from core.settings import Settings
 from db import embedded_redis
 from tests.integration.db_fixtures import wait_until
@@ -45,6 +47,28 @@ def answers(client: redis.Redis) -> bool:
         return bool(client.ping())
     except redis.RedisError:
         return False
+
+
+def test_pulses_are_those_of_workers_that_live(
+    folder: Path, server: embedded_redis.RedisServer, client: redis.Redis
+) -> None:
+    pulses = Pulses(Settings(data_dir=folder))
+    assert pulses.all() == {}
+    for worker in ("a/1", "b/2", "c/3"):
+        assert pulses.give(worker, f"figures of {worker}")
+    pulses.take_back("a/1")
+    client.delete("deepsweep:pulse:b/2")  # as Redis does after a while
+    assert pulses.all() == {"c/3": "figures of c/3"}
+    assert client.ttl("deepsweep:pulse:c/3") > 0
+    pulses.close()
+
+
+def test_pulses_do_without_redis(folder: Path) -> None:
+    pulses = Pulses(Settings(data_dir=folder))
+    assert not pulses.give("a/1", "figures")
+    pulses.take_back("a/1")
+    with pytest.raises(QueueUnavailable):
+        pulses.all()
 
 
 def test_two_users_share_one_server_and_the_last_one_ends_it(

@@ -12,6 +12,7 @@ from worker import consumer as consuming
 from worker import health as telling
 from worker.consumer import Consumer
 from worker.health import Health
+from worker.meters import Meters
 
 
 @dataclass
@@ -25,7 +26,6 @@ class FakePipeline:
 
     since: float
     claims: Any = None
-    tally: Any = field(default_factory=lambda: type("Tally", (), {"ended": 7})())
     engines: Any = field(default_factory=lambda: type("Engines", (), {"resting": lambda _: [1]})())
 
     def idle_or_moving_since(self) -> float:
@@ -39,8 +39,12 @@ def now(monkeypatch: pytest.MonkeyPatch) -> float:
 
 
 def health(pipeline: FakePipeline | None, *, stalled: bool = False) -> Health:
-    settings = Settings(stall_s=60)
-    return Health(settings, pipeline=pipeline, consumer=FakeConsumer(stalled))  # type: ignore[arg-type]
+    return Health(
+        Settings(stall_s=60),
+        pipeline=pipeline,  # type: ignore[arg-type]
+        consumer=FakeConsumer(stalled),  # type: ignore[arg-type]
+        meters=Meters(),
+    )
 
 
 def test_a_worker_that_moves_is_well(now: float) -> None:
@@ -61,10 +65,10 @@ def test_a_worker_that_does_not_scan_is_well(now: float) -> None:
 
 def test_figures_are_in_the_format_of_prometheus(now: float) -> None:
     lines = health(FakePipeline(since=now - 2)).metrics().splitlines()
-    assert "# TYPE deepsweep_worker_items_ended_total counter" in lines
-    assert "deepsweep_worker_items_ended_total 7" in lines
+    assert "# TYPE deepsweep_worker_items_total counter" in lines
+    assert "deepsweep_worker_items_held 0.0" in lines
     assert "deepsweep_worker_seconds_without_progress 2.0" in lines
-    assert "deepsweep_worker_models_resting 1" in lines
+    assert "deepsweep_worker_models_resting 1.0" in lines
 
 
 class Waits:

@@ -1,0 +1,45 @@
+"""The heart: gives the worker's figures to Redis every few seconds, for the API to show."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from core.pulse import PERIOD_S, Pulses
+
+
+class Heart:
+    """Beats while the block lasts; what is going on here never waits for it."""
+
+    def __init__(self, pulses: Pulses, figures: Callable[[], str]) -> None:
+        """`figures` gives the text that is shown, from the heart's own thread."""
+        # Short, because it is a label of every figure.
+        self.name = f"{socket.gethostname()}/{os.getpid()}"
+        self._pulses = pulses
+        self._figures = figures
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+
+    def __enter__(self) -> Heart:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._pulses.take_back(self.name)
+        self._pulses.close()
+
+    def _beat(self) -> None:
+        while True:
+            self._pulses.give(self.name, self._figures())
+            if self._stop.wait(PERIOD_S):
+                return
