@@ -241,7 +241,9 @@ class ScanProgress(Scan):
     counts: Counts
     items_per_s: float = Field(description="Items that ended per second lately.", ge=0)
     seconds_left: float | None = Field(
-        description="At that rate; null while sources are listed and where nothing moves.", ge=0
+        description="At that rate; null while sources are listed, when only a few items have "
+        "ended, and where nothing moves.",
+        ge=0,
     )
     as_of: datetime = Field(description="When the counts were taken; up to a few seconds ago.")
 
@@ -288,3 +290,6 @@ class Upload(BaseModel):
     )
     bytes: int = Field(ge=1)
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    expires_at: datetime | None = Field(
+        description="When it is deleted, with what was made of it; null for never."
+    )

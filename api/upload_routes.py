@@ -34,4 +34,9 @@ async def upload(request: Request, caller: Scanner, services: Given) -> Upload:
     """
     own = services.uploads.of(caller.key.prefix)
     received = await services.uploads.receive(own, request.stream())
-    return Upload(uri=received.uri, bytes=received.size_bytes, sha256=received.sha256)
+    return Upload(
+        uri=received.uri,
+        bytes=received.size_bytes,
+        sha256=received.sha256,
+        expires_at=received.expires_at,
+    )

@@ -7,20 +7,18 @@ that of the key that asks, so that no name reaches the uploads of another key.
 from __future__ import annotations
 
 import hashlib
-import re
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from anyio import CancelScope, to_thread
 
 from core.errors import EmptyFile, RequestTooLarge, UnsupportedSource
-from core.objects import canonical
+from core.objects import uploads
 from core.objects.sink import PIECE_BYTES, Sink, Sinks
 from core.settings import Settings
 
 SCHEME = "upload://"
-_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +30,8 @@ class Received:
     size_bytes: int
     #: 64 hexadecimal digits.
     sha256: str
+    #: When it is deleted; None for never.
+    expires_at: datetime | None
 
 
 class OwnUploads:
@@ -43,7 +43,7 @@ class OwnUploads:
     def resolve(self, uri: str) -> str:
         """Where an `upload://` URI of this key lies. Raises UnsupportedSource."""
         name = uri.removeprefix(SCHEME)
-        if not _NAME.fullmatch(name):
+        if not uploads.NAME.fullmatch(name):
             raise UnsupportedSource("An upload is named as the answer to its upload named it.")
         return f"{self._base}{name}"
 
@@ -53,8 +53,8 @@ class UploadStore:
 
     def __init__(self, settings: Settings) -> None:
         """Connects to nothing."""
-        base = settings.upload_uri or str(settings.data_dir / "uploads")
-        self._base = f"{canonical(base).rstrip('/')}/"
+        self._base = uploads.base(settings)
+        self._days = settings.upload_days
         self._limit = settings.max_upload_bytes
         self._sinks = Sinks(settings)
 
@@ -73,7 +73,7 @@ class UploadStore:
 
         Nothing is left of an upload that breaks off or is too large.
         """
-        uri = f"{SCHEME}{uuid.uuid4().hex}"
+        uri = f"{SCHEME}{uploads.new_name()}"
         sink = self._sinks.open(own.resolve(uri))
         try:
             size_bytes, sha256 = await self._copy(chunks, sink)
@@ -83,7 +83,8 @@ class UploadStore:
             with CancelScope(shield=True):
                 await to_thread.run_sync(sink.abort)
             raise
-        return Received(uri=uri, size_bytes=size_bytes, sha256=sha256)
+        expires_at = datetime.now(UTC) + timedelta(days=self._days) if self._days else None
+        return Received(uri=uri, size_bytes=size_bytes, sha256=sha256, expires_at=expires_at)
 
     async def _copy(self, chunks: AsyncIterator[bytes], sink: Sink) -> tuple[int, str]:
         digest, total, piece = hashlib.sha256(), 0, bytearray()

@@ -57,12 +57,15 @@ DELIVER = "deepsweep.deliver"
 EXPLAIN = "deepsweep.explain"
 #: Find what is left lying: lost leases, unlisted scans, forgotten hints. No argument.
 RECONCILE = "deepsweep.reconcile"
+#: Delete uploads whose time is over. Argument: where the listing of them goes on, "" at its start.
+TIDY_UPLOADS = "deepsweep.tidy_uploads"
 #: Take up a training run. Argument: the run's id.
 TRAIN = "deepsweep.train"
 
 _QUEUE_OF = {
     EXPAND: Queues.EXPAND,
     RECONCILE: Queues.EXPAND,
+    TIDY_UPLOADS: Queues.EXPAND,
     SCAN: Queues.SCAN_BULK,
     EXPLAIN: Queues.SCAN_INTERACTIVE,
     TRAIN: Queues.TRAIN,

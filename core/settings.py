@@ -101,6 +101,8 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(default=256 << 20, gt=0)
     #: Folder or `s3://bucket/prefix/` that uploads go to; None: `uploads` under `data_dir`.
     upload_uri: str | None = None
+    #: Uploads, and what was made of them, are deleted after so many days; 0 for never.
+    upload_days: float = Field(default=30.0, ge=0, le=36_500)
     #: What links to media and callbacks are signed with, the same for every process of a
     #: deployment; None: drawn once and kept under `data_dir`.
     signing_secret: SecretStr | None = None

@@ -92,9 +92,18 @@ def begin_period(session: Session, job: str, length: timedelta) -> bool:
 
     To be called in the transaction of the work: where that fails, the period is still to be done.
     """
-    length_s = length.total_seconds()
-    start = datetime.fromtimestamp(time.time() // length_s * length_s, UTC)
     # Both times are that of the transaction, which is the work's own.
-    row = {"job": job, "period": start, "finished_at": func.now()}
+    row = {"job": job, "period": _period(length), "finished_at": func.now()}
     made = insert(JobPeriod).values(row).on_conflict_do_nothing()
     return session.scalar(made.returning(JobPeriod.job)) is not None
+
+
+def is_due(session: Session, job: str, length: timedelta) -> bool:
+    """Whether nobody has begun this job in the present period."""
+    begun = select(JobPeriod.job).where(JobPeriod.job == job, JobPeriod.period == _period(length))
+    return session.scalar(begun) is None
+
+
+def _period(length: timedelta) -> datetime:
+    length_s = length.total_seconds()
+    return datetime.fromtimestamp(time.time() // length_s * length_s, UTC)

@@ -18,6 +18,7 @@ from core.settings import Settings
 from core.vocabulary import Priority
 from db import leases, listing, partitions, scans, upkeep, webhooks
 from db.session import Database
+from worker import uploads
 from worker.claims import is_dead
 
 _log = logging.getLogger(__name__)
@@ -139,6 +140,7 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         unlisted = listing.unlisted(session)
         waiting = upkeep.waiting_priorities(session)
         found.callbacks = bool(webhooks.due(session, limit=1))
+        tidy = upkeep.is_due(session, uploads.JOB, uploads.EVERY)
     found.unlisted = len(unlisted)
     found.waiting = [str(priority) for priority in waiting]
     for scan_id in unlisted:
@@ -147,3 +149,5 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         hint(queue.SCAN, priority=priority)
     if found.callbacks:
         hint(queue.DELIVER)
+    if tidy:
+        hint(queue.TIDY_UPLOADS, "")

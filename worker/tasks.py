@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core import queue
-from core.errors import NotFound, TransientError
+from core.errors import NotFound, PermanentError, TransientError
 from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import Priority
+from db import upkeep
 from db.session import Database
-from worker import expand, reconcile
+from worker import expand, reconcile, uploads
 from worker.callbacks import deliver_due
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def register(app: Any, context: Context) -> None:
         queue.EXPLAIN: explain,
         queue.DELIVER: deliver,
         queue.RECONCILE: tidy_up,
+        queue.TIDY_UPLOADS: tidy_uploads,
     }
     for name, work in works.items():
         app.task(name=name)(_shell(context, name, work))
@@ -121,3 +123,19 @@ def deliver(context: Context) -> None:
 def tidy_up(context: Context) -> None:
     """Find what is left lying."""
     reconcile.reconcile(context.database, context.settings, context.hint)
+
+
+def tidy_uploads(context: Context, after: str) -> None:
+    """Delete some of the uploads whose time is over, and ask to go on where there are more."""
+    if not after:
+        with context.database.transaction() as session:
+            if not upkeep.begin_period(session, uploads.JOB, uploads.EVERY):
+                return
+    try:
+        done = uploads.tidy(context.database, context.storage, context.settings, after or None)
+    except PermanentError as error:
+        # Of the storage's set-up, which a person has to mend; the next round tries again.
+        _log.error("uploads_not_tidied", extra={"code": error.code, "why": str(error)})
+        return
+    if done.after is not None:
+        context.hint(queue.TIDY_UPLOADS, done.after)
