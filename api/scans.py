@@ -40,6 +40,16 @@ IdempotencyKey = Annotated[
     ),
 ]
 
+LastEventId = Annotated[
+    str | None,
+    Header(
+        alias="Last-Event-ID",
+        pattern=r"^[!-~]{0,100}$",
+        description="`id` of the last event that came, after a connection that broke off: what "
+        "it told is not told again.",
+    ),
+]
+
 
 @router.post("", status_code=202, responses=documented(400, 408, 409, 413))
 def create_scan(
@@ -147,15 +157,21 @@ def export_scan(
             "description": "Server-sent events: `progress` with the scan as GET gives it, at once "
             "and whenever it has moved, and `end` with its last state.",
             "content": {"text/event-stream": {}},
-        }
+        },
+        204: {"description": "The scan is over, and `Last-Event-ID` is that of its `end`."},
     },
 )
-def watch_scan(scan_id: uuid.UUID, caller: Reader, services: Given) -> StreamingResponse:
+def watch_scan(
+    scan_id: uuid.UUID, caller: Reader, services: Given, last_event_id: LastEventId = None
+) -> Response:
     """A scan's progress as it happens. Scope: `read`."""
     scan = scanning.get(services, caller, scan_id)
+    now = views.scan_progress(scan, services.board.tally(scan), services.uploads)
+    if events.has_the_end(now, last_event_id):
+        return Response(status_code=204)
     services.streams.check()
     return StreamingResponse(
-        events.stream(services, caller, scan.id),
+        events.stream(services, caller, scan.id, last_event_id),
         media_type="text/event-stream",
         headers={"X-Accel-Buffering": "no"},
     )

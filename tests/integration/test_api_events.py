@@ -20,10 +20,11 @@ def _hurry(monkeypatch):
 
 
 @contextlib.contextmanager
-def following(live, client, scan_id):
-    """A stream of the scan's events."""
+def following(live, client, scan_id, last_id=""):
+    """A stream of the scan's events, behind one that came before."""
+    headers = dict(client.headers) | ({"Last-Event-ID": last_id} if last_id else {})
     with (
-        httpx.Client(base_url=live, headers=client.headers, timeout=20) as caller,
+        httpx.Client(base_url=live, headers=headers, timeout=20) as caller,
         caller.stream("GET", f"/v1/scans/{scan_id}/events") as answer,
     ):
         yield answer
@@ -51,6 +52,36 @@ def test_a_stream_tells_what_moves_and_ends_with_the_scan(live, client, scanned,
     assert (before[0], last[0]) == ("progress", "end")
     assert last[1] == client.get(f"/v1/scans/{scan_id}").json() | {"as_of": last[1]["as_of"]}
     assert last[1]["counts"]["by_status"]["done"] == 2
+
+
+def ids(lines):
+    """The ids of events, as they come."""
+    return (line.removeprefix("id: ") for line in lines if line.startswith("id: "))
+
+
+def test_who_comes_back_is_told_what_is_new_and_after_the_end_nothing(
+    live, client, scanned, database
+):
+    scan_id = scanned()["id"]
+    with following(live, client, scan_id) as answer:
+        first = next(ids(answer.iter_lines()))
+    listed(database, scan_id, "a.jpg")
+    with following(live, client, scan_id, first) as answer:
+        assert next(told(answer.iter_lines()))[1]["state"] == "running"
+    judged(database, scan_id)
+    with following(live, client, scan_id, first) as answer:
+        *_, end = ids(answer.iter_lines())
+    with following(live, client, scan_id, end) as answer:
+        assert (answer.status_code, answer.read()) == (204, b"")
+
+
+def test_who_comes_back_is_not_told_the_same_again(live, client, scanned, monkeypatch):
+    scan_id = scanned()["id"]
+    with following(live, client, scan_id) as answer:
+        first = next(ids(answer.iter_lines()))
+    monkeypatch.setattr(events, "LONGEST_S", 0.2)
+    with following(live, client, scan_id, first) as answer:
+        assert list(told(answer.iter_lines())) == []
 
 
 def test_nothing_new_is_a_comment_from_time_to_time(live, client, scanned, monkeypatch):
