@@ -6,15 +6,20 @@ import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
 from core.vocabulary import ItemStatus, ScanState, Verdict
 from db.scans import Counts, ScanRecord
 from db.tables import Item
 
-#: The rate of a running scan is that of its last so many seconds.
+#: The rate of a running scan is that of its last so many seconds, ...
 WINDOW_S = 60.0
+#: ... counted from the first item that ended in them, and for so long at least: what came before
+#: was waiting, listing or a pause, and the first batch alone says little.
+SHORTEST_S = 5.0
+#: From so few items nobody can say when the others will have ended.
+MIN_RECENT = 3
 _ENDED = (ItemStatus.DONE, ItemStatus.FAILED)
 
 
@@ -25,16 +30,21 @@ class Tally:
     counts: Counts
     #: How many ended within the window before that moment.
     recent: int
+    #: When the first of these ended; None where there are none.
+    recent_since: datetime | None
     as_of: datetime
 
 
 def tally(session: Session, scan_id: uuid.UUID) -> Tally:
     """Count a scan's items in one pass, whose time grows with their number."""
-    recently = func.now() - timedelta(seconds=WINDOW_S)
+    recent = and_(
+        Item.status.in_(_ENDED), Item.finished_at > func.now() - timedelta(seconds=WINDOW_S)
+    )
     rows = session.execute(
         select(
             *(Item.status, Item.verdict, func.count().label("number")),
-            func.count().filter(Item.finished_at > recently).label("recent"),
+            func.count().filter(recent).label("recent"),
+            func.min(Item.finished_at).filter(recent).label("since"),
         )
         .where(Item.scan_id == scan_id)
         .group_by(Item.status, Item.verdict)
@@ -46,7 +56,8 @@ def tally(session: Session, scan_id: uuid.UUID) -> Tally:
             by_verdict[row.verdict] += row.number
     return Tally(
         counts=Counts(by_status=by_status, by_verdict=by_verdict),
-        recent=sum(row.recent for row in rows if row.status in _ENDED),
+        recent=sum(row.recent for row in rows),
+        recent_since=min((row.since for row in rows if row.since), default=None),
         as_of=datetime.now(UTC),
     )
 
@@ -57,15 +68,20 @@ def items_per_s(scan: ScanRecord, tally: Tally) -> float:
     if end is not None:
         ended = sum(tally.counts.by_status[status] for status in _ENDED)
         return ended / max((end - scan.created_at).total_seconds(), 1e-3)
-    age_s = (tally.as_of - scan.created_at).total_seconds()
-    return tally.recent / min(WINDOW_S, max(age_s, 1.0))
+    if tally.recent_since is None:
+        return 0.0
+    return tally.recent / max((tally.as_of - tally.recent_since).total_seconds(), SHORTEST_S)
 
 
 def seconds_left(scan: ScanRecord, tally: Tally) -> float | None:
-    """When the open items will have ended at that rate, in seconds; None where nobody can say."""
+    """When the open items will have ended at that rate, in seconds; None where nobody can say.
+
+    While sources are listed nobody knows how many items there will be.
+    """
     if scan.state in (ScanState.FINISHED, ScanState.CANCELLED):
         return 0.0
-    rate = items_per_s(scan, tally)
-    if scan.state is ScanState.EXPANDING or rate <= 0:
+    if scan.state is ScanState.EXPANDING:
         return None
-    return tally.counts.open / rate
+    if not tally.counts.open:
+        return 0.0
+    return tally.counts.open / items_per_s(scan, tally) if tally.recent >= MIN_RECENT else None

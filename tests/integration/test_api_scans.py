@@ -143,15 +143,16 @@ def test_a_scan_shows_its_counts_rate_and_time_left(client, scanned, database):
     scan_id = scanned()["id"]
     listed(database, scan_id, "a.jpg", "b.jpg", "c.jpg", "d.jpg")
     with database.transaction() as session:
-        verdicts.record_result(session, claim_all(session, limit=1)[0], a_result())
+        for claim in claim_all(session, limit=3):
+            verdicts.record_result(session, claim, a_result())
     scan = client.get(f"/v1/scans/{scan_id}").json()
     assert (scan["state"], scan["items_listed"]) == ("running", 4)
     assert scan["counts"]["total"] == 4
-    statuses = dict.fromkeys(ItemStatus, 0) | {"done": 1, "queued": 3}
+    statuses = dict.fromkeys(ItemStatus, 0) | {"done": 3, "queued": 1}
     assert scan["counts"]["by_status"] == statuses
-    assert scan["counts"]["by_verdict"] == {"fake": 1, "real": 0, "uncertain": 0, "no_face": 0}
+    assert scan["counts"]["by_verdict"] == {"fake": 3, "real": 0, "uncertain": 0, "no_face": 0}
     assert scan["items_per_s"] > 0
-    assert scan["seconds_left"] == pytest.approx(3 / scan["items_per_s"])
+    assert scan["seconds_left"] == pytest.approx(1 / scan["items_per_s"])
 
 
 def test_a_finished_scan_has_no_time_left(client, scanned, database):
