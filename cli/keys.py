@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke the keys of the HTTP API."""
+    """Make, list and revoke the keys of the HTTP API.
+
+    \b
+    Examples:
+      deepsweep keys create picture-desk --scope scan --scope read --source s3://press-photos/
+      deepsweep keys list --json
+      deepsweep keys revoke hx4k2m9pqa
+    """
 
 
 @keys.command()
@@ -45,13 +52,20 @@ def keys() -> None:
     help="How many requests a minute.",
 )
 @click.option("--days", type=click.IntRange(1, 36_500), help="Valid for so long; for ever if not.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything about it as JSON.")
 def create(
-    name: str, scopes: tuple[str, ...], sources: tuple[str, ...], per_minute: int, days: int | None
+    name: str,
+    scopes: tuple[str, ...],
+    sources: tuple[str, ...],
+    per_minute: int,
+    days: int | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Make a key for NAME and print it, this once.
 
     Only the key goes to standard output; what callbacks of its scans are signed with goes to
-    standard error.
+    standard error. With --json both go to standard output.
 
     \b
     Examples:
@@ -85,10 +99,15 @@ def create(
             subject_id=record.prefix,
             details={"name": name, "scopes": list(scopes), "sources": allowed},
         )
+    callback_secret = signing.callback_secret(secret, record.id)
+    if as_json:
+        made = {"key": token, "callback_secret": callback_secret}
+        click.echo(json.dumps(_document(record) | made, indent=2))
+        return
     click.echo(token)
     click.echo(
         f"The key {record.prefix} is not shown again. Callbacks of its scans are signed with\n"
-        f"{signing.callback_secret(secret, record.id)}",
+        f"{callback_secret}",
         err=True,
     )
 

@@ -68,7 +68,11 @@ def api(host: str | None, port: int | None) -> None:
 def beat() -> None:
     """Ask every few seconds for a look at what is left lying, until SIGTERM or Ctrl-C.
 
-    One is enough; a second one does no harm.
+    One is enough; a second one does no harm. It needs Redis alone; while that is away it waits.
+
+    \b
+    Example:
+      DEEPSWEEP_REDIS_URL=redis://queue:6379/0 deepsweep beat
     """
     from cli.environment import read_settings
 
@@ -92,8 +96,12 @@ def up(ctx: click.Context, workers: int, host: str | None, port: int | None) -> 
     DEEPSWEEP_DATABASE_URL and DEEPSWEEP_REDIS_URL name servers of yours.
 
     \b
-    Example:
+    Examples:
       deepsweep up --port 8080
+      DEEPSWEEP_DATA_DIR=/srv/deepsweep deepsweep up --workers 2 --host 0.0.0.0
+
+    A part that ends is started again. Exit status: 0 stopped and everything has ended, 1 something
+    had to be killed, 2 wrong usage, such as a port that is taken.
     """
     from cli import stack
 

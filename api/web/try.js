@@ -126,7 +126,8 @@ function showVerdict(item) {
   $("sign").textContent = SIGNS[word];
   $("verdict").textContent = WORDS[word];
   $("score").textContent = item.score === null ? "" : `${percent(item.score)} likely to be fake`;
-  $("meter").style.width = item.score === null ? "0" : percent(item.score);
+  $("meter").parentElement.hidden = item.score === null;
+  $("meter").style.width = percent(item.score ?? 0);
   $("reason").textContent = item.error ? item.error.message : item.reason || "";
 }
 
@@ -140,7 +141,8 @@ function showMedium(item, url) {
   medium.addEventListener("timeupdate", drawBoxes);
   medium.addEventListener("seeked", drawBoxes);
   medium.addEventListener("error", () => {
-    medium.replaceWith(element("p", { className: "missing" }, "Your browser cannot show this format. The verdict stands all the same."));
+    const comfort = item.status === "failed" ? "" : " The verdict stands all the same.";
+    medium.replaceWith(element("p", { className: "missing" }, `Your browser cannot show this file.${comfort}`));
     state.medium = null;
     drawBoxes();
   });

@@ -46,6 +46,15 @@ def test_a_made_key_works_and_is_shown_once(typed, api_keys, database, api_setti
     assert token not in typed("list").stdout + typed("list", "--json").stdout
 
 
+def test_a_made_key_can_be_had_as_json(typed, api_keys):
+    made = typed("create", "desk", "--scope", "read", "--json")
+    told = json.loads(made.stdout)
+    assert (told["name"], told["scopes"], made.stderr) == ("desk", ["read"], "")
+    assert told["callback_secret"].startswith("whsec_")
+    with api_keys.anonymous(Authorization=f"Bearer {told['key']}") as client:
+        assert client.get("/v1/scans").status_code == 200
+
+
 def test_a_list_says_what_each_key_may(typed, database):
     with database.transaction() as session:
         keys.create(session, name="old\x1b[31m", scopes=[Scope.ADMIN])
