@@ -354,6 +354,35 @@ def test_an_object_replaced_since_it_was_listed_is_judged_as_it_is_now(
     assert size == len(storage.objects["0.png"])
 
 
+class Swapped(dict[str, bytes]):
+    """Objects that are others as soon as one of them has been begun to be read."""
+
+    def __init__(self, before: dict[str, bytes], after: dict[str, bytes]) -> None:
+        super().__init__(before)
+        self._after = after
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = super().get(key, default)
+        self.update(self._after)
+        return found
+
+
+def test_an_object_replaced_while_it_is_read_is_read_anew_as_it_is_now(
+    make: Run, database: Database, remote: Settings, storage: SickStorage, version: int
+) -> None:
+    # Too large for one request, so that its end is asked for when it is another object already.
+    noise = np.random.default_rng(0).integers(0, 256, (1600, 1900, 3), dtype=np.uint8)
+    before, after = save(Image.fromarray(noise), "PNG"), picture(1)
+    storage.objects["0.png"] = before
+    scan_id = a_scan(database, remote, [f"s3://{BUCKET}/0.png"], version)
+    storage.objects = Swapped(storage.objects, {"0.png": after})
+    make(remote).run(is_over(database, scan_id))
+    with database.transaction() as session:
+        item = session.execute(select(Item.size_bytes, Item.failures, Item.attempt)).one()
+    assert statuses(database, scan_id) == {"0.png": "done"}
+    assert (item.size_bytes, item.failures, item.attempt) == (len(after), 1, 2)
+
+
 def test_a_large_film_is_not_fetched_for_its_hash(
     make: Run,
     database: Database,
