@@ -100,8 +100,9 @@ class Claims:
         self._closed = threading.Event()
         self._left = threading.Event()
         #: When suspects are next asked for, and until when: None before, infinite while what was
-        #: begun comes to its end.
-        self._suspects_at = time.monotonic() + SUSPECTS_EVERY_S
+        #: begun comes to its end. At first at once: nothing is in hand then that could be harmed,
+        #: and where workers die often none may live until a later moment.
+        self._suspects_at = time.monotonic()
         self._suspects_until: float | None = None
         #: Since when something has been held without a gap, on the monotonic clock.
         self.busy_since = time.monotonic()
