@@ -36,8 +36,13 @@ COMMANDS = {
     "train": LazyCommand(
         module="cli.train", attribute="train", help="Train a model from a recipe."
     ),
+    "retrain": LazyCommand(
+        module="cli.retrain",
+        attribute="retrain",
+        help="Make a better model of what people have judged.",
+    ),
     "evaluate": LazyCommand(
-        module="cli.train", attribute="evaluate", help="Measure a model on labelled media."
+        module="cli.evaluate", attribute="evaluate", help="Measure a model on labelled media."
     ),
     "grade": LazyCommand(
         module="cli.grade", attribute="grade", help="Hold a scan's results against labels."

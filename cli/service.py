@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from core.settings import Settings
     from worker.service import Role
 
-_QUEUES = ("expand", "scan-interactive", "scan-bulk", "callbacks")
+_QUEUES = ("expand", "scan-interactive", "scan-bulk", "callbacks", "train")
 
 
 @click.command()
 @click.option(
     "--queues",
     metavar="NAME[,NAME]",
-    help=f"What this worker does: some of {', '.join(_QUEUES)}. By default all of it.",
+    help=f"What this worker does: some of {', '.join(_QUEUES)}. By default all but train.",
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.pass_context
@@ -35,6 +35,7 @@ def worker(ctx: click.Context, queues: str | None, device: str | None) -> None:
       deepsweep worker --device cuda:1
       deepsweep worker --queues scan-interactive     (kept free for people who wait)
       deepsweep worker --queues expand,callbacks     (no device needed)
+      deepsweep worker --queues train                (retraining)
     """
     from cli.environment import read_settings
 

@@ -171,16 +171,22 @@ def _end(parts: Sequence[Part], stop_s: float) -> bool:
 def _parts(settings: Settings, workers: int) -> list[Part]:
     logs = settings.data_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    names = ["api", *(f"worker-{n + 1}" for n in range(workers)), "beat"]
+    names = ["api", *(f"worker-{n + 1}" for n in range(workers)), "beat", "trainer"]
     return [
         Part(
             name=name,
-            command=[sys.executable, "-m", "deepsweep", name.partition("-")[0]],
+            command=[sys.executable, "-m", "deepsweep", *_command(name)],
             environment=_environment(settings),
             log=logs / f"{name}.log",
         )
         for name in names
     ]
+
+
+def _command(name: str) -> list[str]:
+    if name == "trainer":
+        return ["worker", "--queues", "train"]
+    return [name.partition("-")[0]]
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -160,15 +160,22 @@ def of_model(session: Session, model_version_id: int) -> RunRecord | None:
 
 
 def waiting(session: Session) -> int | None:
-    """The first run that a trainer could take: one that is queued, or whose trainer died."""
+    """The first run that a trainer could take: one that is queued, or whose trainer died.
+
+    None while another one is being worked on: there is one trainer at a time.
+    """
+    held = (TrainingRun.state == RunState.RUNNING, TrainingRun.lease_until >= func.now())
+    if session.scalar(select(TrainingRun.id).where(*held).limit(1)) is not None:
+        return None
     return session.scalar(
         select(TrainingRun.id).where(_takeable()).order_by(TrainingRun.id).limit(1)
     )
 
 
-def last_period(session: Session) -> str | None:
-    """The latest scheduled time that has its run."""
-    return session.scalar(select(func.max(TrainingRun.period)))
+def has_period(session: Session, period: str) -> bool:
+    """Whether a scheduled time has its run."""
+    query = select(TrainingRun.id).where(TrainingRun.period == period)
+    return session.scalar(query) is not None
 
 
 # --- the trainer --------------------------------------------------------------------------------

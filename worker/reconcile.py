@@ -16,9 +16,9 @@ from typing import Any
 from core import queue
 from core.settings import Settings
 from core.vocabulary import Priority
-from db import leases, listing, partitions, scans, upkeep, webhooks
+from db import leases, listing, partitions, scans, training_runs, upkeep, webhooks
 from db.session import Database
-from worker import uploads
+from worker import schedule, uploads
 from worker.claims import is_dead
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class Found:
     waiting: list[str] = field(default_factory=list)
     #: Whether callbacks are due.
     callbacks: bool = False
+    #: The training run that waits for a trainer.
+    training_run: int | None = None
 
     @property
     def anything(self) -> bool:
@@ -72,6 +74,7 @@ def reconcile(database: Database, settings: Settings, hint: Callable[..., bool])
         _mark_cancelled(database, found)
         _close(database, found)
         _look_ahead(database)
+        schedule.ask(database, settings)
         _say_what_waits(database, hint, found)
     if found.anything:
         _log.info("reconciled", extra=asdict(found))
@@ -140,6 +143,7 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         unlisted = listing.unlisted(session)
         waiting = upkeep.waiting_priorities(session)
         found.callbacks = bool(webhooks.due(session, limit=1))
+        found.training_run = training_runs.waiting(session)
         tidy = upkeep.is_due(session, uploads.JOB, uploads.EVERY)
     found.unlisted = len(unlisted)
     found.waiting = [str(priority) for priority in waiting]
@@ -149,5 +153,7 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         hint(queue.SCAN, priority=priority)
     if found.callbacks:
         hint(queue.DELIVER)
+    if found.training_run is not None:
+        hint(queue.TRAIN, str(found.training_run))
     if tidy:
         hint(queue.TIDY_UPLOADS, "")

@@ -30,7 +30,7 @@ from core.settings import Settings
 from core.vocabulary import Priority
 from db import migrations
 from db.session import Database, connect
-from worker import active_model, reconcile
+from worker import active_model, reconcile, schedule
 from worker.claims import worker_name
 from worker.consumer import Consumer
 from worker.desk import Watch
@@ -43,6 +43,7 @@ from worker.pipeline import Pipeline
 from worker.request import Silent
 from worker.scan import leave_cores_to_decoders
 from worker.tasks import Context, register
+from worker.trainer import Trainers
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +73,11 @@ class Role:
     def scans(self) -> bool:
         """Whether it judges media."""
         return bool({Queues.SCAN_INTERACTIVE, Queues.SCAN_BULK} & set(self.queues))
+
+    @property
+    def trains(self) -> bool:
+        """Whether it has training runs worked on."""
+        return Queues.TRAIN in self.queues
 
     @property
     def priority(self) -> Priority | None:
@@ -118,6 +124,8 @@ class Service:
 
     def run(self) -> int:
         """Work until `stop` is set; the exit status."""
+        if self.settings.retrain_cron is not None:
+            schedule.parse(self.settings.retrain_cron)  # said now, not at three in the night
         app = queue.make_app(self.settings)
         self._hint = reconcile.Hint(app)
         storage = Storage(self.settings)
@@ -129,6 +137,7 @@ class Service:
             hint=self._hint,
             pipeline=self._pipeline,
             explainer=self._explainer(storage) if self.role.scans else None,
+            trainers=Trainers(stop=self.stop) if self.role.trains else None,
         )
         register(app, context)
         consumer = Consumer(app, self.settings, context, self.role.queues, worker_name())

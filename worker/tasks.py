@@ -35,6 +35,13 @@ class Explains(Protocol):
         """Make them, or say why there are none."""
 
 
+class Trains(Protocol):
+    """What has training runs worked on."""
+
+    def run(self, run_id: int) -> int | None:
+        """Until the run has ended; None where another one is at work."""
+
+
 class Waker(Protocol):
     """A pipeline that can be told that there is work."""
 
@@ -55,6 +62,8 @@ class Context:
     pipeline: Waker | None = None
     #: Explains faces; None in a process that does not scan.
     explainer: Explains | None = None
+    #: Has training runs worked on; None in a process that does not.
+    trainers: Trains | None = None
     #: Messages handled so far: what shows that the process consumes.
     handled: int = 0
 
@@ -71,6 +80,8 @@ def register(app: Any, context: Context) -> None:
     }
     for name, work in works.items():
         app.task(name=name)(_shell(context, name, work))
+    # Lasts longer than a message may wait unacknowledged; the run's row says what is left.
+    app.task(name=queue.TRAIN, acks_late=False)(_shell(context, queue.TRAIN, train))
 
 
 def _shell(context: Context, name: str, work: Callable[..., None]) -> Callable[..., None]:
@@ -95,6 +106,12 @@ def explain(context: Context, explanation_id: str) -> None:
     """Somebody looks at a face and wants to know why."""
     if context.explainer is not None:
         context.explainer.explain(int(explanation_id))
+
+
+def train(context: Context, run_id: str) -> None:
+    """A training run waits for a trainer."""
+    if context.trainers is not None:
+        context.trainers.run(int(run_id))
 
 
 def expand_step(context: Context, scan_id: str) -> None:
