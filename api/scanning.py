@@ -7,13 +7,14 @@ import uuid
 from sqlalchemy.orm import Session
 
 from api import sources
-from api.schemas import NewScan
+from api.schemas import Keep, NewScan
 from api.security import Caller
 from api.services import Services
 from core import callbacks
 from core.errors import NotInThisState
 from core.vocabulary import SamplingPlan, ScanState
 from db import audit, models, requests, retries, scans, webhooks
+from db.keeping import Keeping
 from db.retries import Retried
 from db.scans import ScanRecord, ScanRequest
 
@@ -109,12 +110,25 @@ def _request(
         model_version_id=model_version_id,
         settings=earlier.settings if earlier else services.settings.of_results(),
         selection=_selection(wanted),
+        audit_probability=wanted.audit_probability,
+        fake_probability=wanted.fake_probability,
+        uncertain_probability=wanted.uncertain_probability,
+        keep=_kept(wanted.keep, earlier.keep if earlier else Keeping.usual(services.settings)),
+        blur=wanted.blur,
         priority=wanted.priority,
         attributes=wanted.metadata,
         callback_url=wanted.callback_url,
         api_key_id=caller.id,
         idempotency_key=idempotency_key,
     )
+
+
+def _kept(wanted: Keep, usual: Keeping | None) -> Keeping | None:
+    """What is asked for, and where nothing is said what is usual."""
+    said = wanted.model_dump(exclude_none=True, exclude_unset=True)
+    if said.get("faces") == 0 or (usual is None and "faces" not in said):
+        return None
+    return Keeping(**(usual.document() if usual else {}) | said)
 
 
 def _selection(wanted: NewScan) -> dict[str, object]:

@@ -35,6 +35,7 @@ MAX_URI_LENGTH = 2_048
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=MAX_URI_LENGTH)]
 Glob = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Score = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 def _storable(value: Any, depth: int = 0) -> Any:
@@ -86,6 +87,23 @@ class Request(BaseModel):
         return _storable(value)
 
 
+class Keep(Request):
+    """What is kept of the faces of a scan; what is left out is as the service's operator set it."""
+
+    faces: int | None = Field(
+        default=None, ge=0, le=1000, description="Of one item, at most; 0 keeps none at all."
+    )
+    fake: Score = Field(
+        default=1.0, description="Share of the items judged `fake` of which faces are kept."
+    )
+    uncertain: Score = Field(default=1.0, description="The same of those judged `uncertain`.")
+    days_fake: Days | None = Field(default=None, description="Until they are deleted.")
+    days_uncertain: Days | None = None
+    days_audit: Days | None = Field(
+        default=None, description="Of the random sample of real items, and of reported ones."
+    )
+
+
 class NewScan(Request):
     """What is to be scanned, and how."""
 
@@ -98,6 +116,7 @@ class NewScan(Request):
                     "exclude": ["thumbs/*"],
                     "max_items": 100000,
                     "plan": "uniform:16",
+                    "audit_probability": 0.05,
                     "priority": "bulk",
                     "callback_url": "https://desk.example.com/hooks/deepsweep",
                     "metadata": {"desk": "politics", "ticket": 4711},
@@ -140,6 +159,24 @@ class NewScan(Request):
         description="Model version, `name@number`; by default the champion of this moment.",
         examples=["sweep@3"],
     )
+    audit_probability: Score = Field(
+        default=0.0,
+        description="With which probability an item judged `real` is drawn for people to look at: "
+        "from these the error rates are estimated.",
+        examples=[0.05],
+    )
+    fake_probability: Score | None = Field(
+        default=None, description="The same of items judged `fake`; null: as real ones."
+    )
+    uncertain_probability: Score = Field(
+        default=1.0, description="The same of items that the model could not tell."
+    )
+    keep: Keep = Field(
+        default=Keep(), description="What is kept of faces, for reviewers and for training."
+    )
+    blur: bool = Field(
+        default=False, description="Whether reviewers are shown the media blurred at first."
+    )
     priority: Priority = Field(
         default=Priority.BULK, description="`interactive` overtakes `bulk` and is for people."
     )
@@ -176,6 +213,18 @@ _SCAN: Any = {
     "max_items": 100000,
     "plan": "uniform:16",
     "model": "sweep@3",
+    "audit_probability": 0.05,
+    "fake_probability": None,
+    "uncertain_probability": 1.0,
+    "keep": {
+        "faces": 8,
+        "fake": 1.0,
+        "uncertain": 1.0,
+        "days_fake": 90,
+        "days_uncertain": 90,
+        "days_audit": 180,
+    },
+    "blur": False,
     "priority": "bulk",
     "callback_url": "https://desk.example.com/hooks/deepsweep",
     "metadata": {"desk": "politics", "ticket": 4711},
@@ -214,6 +263,15 @@ class Scan(BaseModel):
     max_items: int | None
     plan: str
     model: str = Field(description="The model version, `name@number`.", examples=["sweep@3"])
+    audit_probability: float = Field(
+        description="With which probability an item judged `real` is drawn for review.", ge=0, le=1
+    )
+    fake_probability: float | None = Field(
+        description="The same of items judged `fake`; null: as real ones.", ge=0, le=1
+    )
+    uncertain_probability: float = Field(description="The same of `uncertain` ones.", ge=0, le=1)
+    keep: Keep | None = Field(description="What is kept of faces; null for nothing.")
+    blur: bool
     priority: Priority
     callback_url: str | None
     metadata: dict[str, Any]

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import NoModelInUse
 from core.vocabulary import ModelState
+from db.keeping import Keeping
 from db.tables import ModelVersion, Scan
 
 
@@ -20,6 +21,8 @@ class Earlier:
 
     model_version_id: int
     settings: Mapping[str, Any]
+    #: What is kept of faces; None for nothing.
+    keep: Keeping | None
 
 
 def model_in_use(session: Session) -> int:
@@ -45,9 +48,11 @@ def earlier(session: Session, api_key_id: int | None, idempotency_key: str) -> E
     was promoted, or after the service was set up otherwise, it is still the same request.
     """
     row = session.execute(
-        select(Scan.model_version_id, Scan.settings).where(
+        select(Scan.model_version_id, Scan.settings, Scan.keep).where(
             func.coalesce(Scan.api_key_id, 0) == (api_key_id or 0),
             Scan.idempotency_key == idempotency_key,
         )
     ).one_or_none()
-    return None if row is None else Earlier(**row._mapping)
+    if row is None:
+        return None
+    return Earlier(**dict(row._mapping) | {"keep": Keeping.read(row.keep)})

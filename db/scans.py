@@ -296,7 +296,8 @@ def _by_idempotency_key(session: Session, request: ScanRequest) -> Scan | None:
 def _refuse_other(session: Session, scan: Scan, request: ScanRequest) -> ScanRecord:
     """The scan, if all that its caller can say was the same; results are not all that matters."""
     given = (request.fingerprint(), request.priority, request.attributes, request.callback_url)
-    if (scan.fingerprint, scan.priority, scan.attributes, scan.callback_url) != given:
+    found = (scan.fingerprint, scan.priority, scan.attributes, scan.callback_url)
+    if (*found, scan.keep, scan.blur) != (*given, _kept(request), request.blur):
         raise IdempotencyConflict(
             f"The idempotency key {scan.idempotency_key!r} came with another request before "
             f"(scan {scan.id}); use a new key for a new request."

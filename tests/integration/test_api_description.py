@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from api import item_schemas, problems
+from api import estimates, item_schemas, problems
 from api import schemas as scan_schemas
 from core.vocabulary import Scope
 from tests.integration.api_fixtures import judged, judged_upload, listed
@@ -35,6 +35,7 @@ OPERATIONS = [
     "GET /v1/scans/{scan_id}/items",
     "GET /v1/scans/{scan_id}/export.{written}",
     "GET /v1/scans/{scan_id}/events",
+    "GET /v1/scans/{scan_id}/estimate",
     "POST /v1/scans/{scan_id}/retry-failed",
     "POST /v1/scans/{scan_id}/cancel",
     "GET /v1/items/{item_id}",
@@ -43,6 +44,7 @@ OPERATIONS = [
     "GET /media/{token}",
     "POST /v1/uploads",
     "GET /v1/models",
+    "GET /v1/models/{model}/estimate",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -63,7 +65,8 @@ def known(client, scanned, database) -> dict[str, object]:
     item_id = judged_upload(client, database, b"a picture", some_media(b"a picture"))
     link = client.get(f"/v1/items/{item_id}/media").json()["url"]
     token = link.removeprefix("/media/")
-    return {"scan_id": scan_id, "item_id": item_id, "token": token, "written": "csv"}
+    given = {"scan_id": scan_id, "item_id": item_id, "token": token, "written": "csv"}
+    return given | {"model": "sweep@1"}
 
 
 @pytest.mark.parametrize("tries", [10, pytest.param(300, marks=pytest.mark.slow)])
@@ -135,7 +138,7 @@ def test_the_examples_are_what_they_are_examples_of(client):
     for name, examples in models.items():
         found = next(
             getattr(module, name)
-            for module in (scan_schemas, item_schemas, problems)
+            for module in (scan_schemas, item_schemas, problems, estimates)
             if hasattr(module, name)
         )
         for example in examples:
