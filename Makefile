@@ -56,7 +56,8 @@ fuzz: setup ## 5,000 broken media through the real decoders, 15,000 odd requests
 	$(BIN)/python -m tests.drill.fuzz
 	$(BIN)/pytest -m slow tests/integration/test_api_description.py tests/integration/test_api_abuse.py
 
-bench: setup ## side by side with a naive script
+bench: setup ## every part side by side with what one does without us, then a whole scan
+	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.scan
 
 clean: ## what was made here, not the virtual environment

@@ -85,7 +85,9 @@ def faces_of(folder: Path, spec: Input, count: int) -> Pixels:
     return np.stack(crops[:count])
 
 
-def compare(network: Network, *, batch: int, rounds: int) -> list[timing.Row]:
+def compare(
+    network: Network, *, batch: int, rounds: int, least: int = timing.LEAST_ROUNDS
+) -> list[timing.Row]:
     """Scorers on PyTorch alone and on the fastest engine, beside eager PyTorch."""
     faces = sample.faces(network.card.input.size_px)
     crops = np.concatenate([faces] * -(-batch // len(faces)))[:batch]
@@ -100,6 +102,7 @@ def compare(network: Network, *, batch: int, rounds: int) -> list[timing.Row]:
         },
         pieces=batch,
         rounds=rounds,
+        least=least,
     )
     return [
         timing.Row(

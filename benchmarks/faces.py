@@ -3,7 +3,7 @@
     python -m benchmarks.faces --media ../media/videos
 
 Every way uses one thread, so that processor time is comparable. Frames come from films when there
-are any, else they are made of the portrait that engines are checked on.
+are any, else they are made on the spot.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from facenet_pytorch import MTCNN
 
-from benchmarks import timing
+from benchmarks import media, timing
 from core.vocabulary import EngineChoice
 from detector import cascade
-from detector.engines import sample
 from detector.frames import Pixels
 
 #: Width and height of the frames of each table.
 SIZES = ((1280, 720), (640, 360))
 SMALLEST_FACE_PX = 20
+CPU = torch.device("cpu")
 #: Ratios asked for on the frames of 720p: must, stretch.
 TORCH_TARGETS, FASTEST_TARGETS = (1.4, 2.5), (4.0, 7.0)
 
@@ -44,27 +44,17 @@ def real_frames(folder: Path, count: int) -> list[Pixels]:
     return found
 
 
-def made_frames(count: int) -> list[Pixels]:
-    """Portraits of several sizes before grounds of coloured noise, coarse to fine."""
-    rng = np.random.default_rng(0)
-    frames = []
-    for number in range(count):
-        ground = np.zeros((720, 1280, 3), np.float32)
-        for cells in (4, 16, 64, 256):
-            coarse = rng.normal(0, 60 / np.log2(cells), (cells, cells * 16 // 9, 3))
-            ground += cv2.resize(coarse.astype(np.float32), (1280, 720))
-        frame = np.clip(ground + 110, 0, 255).astype(np.uint8)
-        for side in (360, 200, 90)[: 1 + number % 3]:
-            top, left = rng.integers(0, 720 - side), rng.integers(0, 1280 - side)
-            frame[top : top + side, left : left + side] = sample.faces(side)[number % 16]
-        frames.append(frame)
-    return frames
-
-
-def compare(frames: Sequence[Pixels], *, rounds: int) -> tuple[list[timing.Row], list[int]]:
+def compare(
+    frames: Sequence[Pixels],
+    *,
+    rounds: int,
+    least: int = timing.LEAST_ROUNDS,
+    device: torch.device = CPU,
+) -> tuple[list[timing.Row], list[int]]:
     """The rows for frames of one size, and the faces found by facenet, torch and the fastest."""
-    device = torch.device("cpu")
-    facenet = MTCNN(keep_all=True, min_face_size=SMALLEST_FACE_PX, select_largest=False).eval()
+    facenet = MTCNN(
+        keep_all=True, min_face_size=SMALLEST_FACE_PX, select_largest=False, device=device
+    ).eval()
     exact = cascade.load(device=device)
     fastest = cascade.load(device=device, engine=EngineChoice.AUTO)
     smallest = [SMALLEST_FACE_PX] * len(frames)
@@ -76,6 +66,7 @@ def compare(frames: Sequence[Pixels], *, rounds: int) -> tuple[list[timing.Row],
         },
         pieces=len(frames),
         rounds=rounds,
+        least=least,
     )
     boxes, _ = facenet.detect(list(frames))
     counts = [sum(len(found) for found in boxes if found is not None)]
@@ -105,23 +96,28 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     console = timing.console()
-    folder = arguments.media or _labelled_media()
-    frames = real_frames(folder, arguments.frames) if folder else []
-    origin = f"real frames from {folder.name}" if frames and folder else "frames made on the spot"
-    frames = frames or made_frames(arguments.frames)
+    folder = arguments.media or labelled_media()
     for width, height in SIZES:
-        resized = [
-            cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8)
-            for frame in frames
-        ]
-        rows, counts = compare(resized, rounds=arguments.rounds)
+        frames, origin = frames_of_size(folder, width, height, arguments.frames)
+        rows, counts = compare(frames, rounds=arguments.rounds)
         title = f"{len(frames)} {origin}, {width}x{height}, smallest face {SMALLEST_FACE_PX} px"
         console.print(timing.table(title, "frame", rows))
         console.print("faces found by MTCNN.detect, torch, fastest: {}, {}, {}".format(*counts))
     console.print(f"{timing.machine()}; one thread each")
 
 
-def _labelled_media() -> Path | None:
+def frames_of_size(
+    folder: Path | None, width: int, height: int, count: int
+) -> tuple[list[Pixels], str]:
+    """Frames of the films under a folder, else made ones; and a word on where they are from."""
+    found = real_frames(folder, count) if folder else []
+    if not found or folder is None:
+        return media.frames(width, height, count), "frames made on the spot"
+    resized = (cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in found)
+    return [frame.astype(np.uint8, copy=False) for frame in resized], f"real frames ({folder.name})"
+
+
+def labelled_media() -> Path | None:
     """Films of the labelled media, where they are at hand."""
     here = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("DEEPSWEEP_MEDIA", here)) / "dev" / "videos"

@@ -71,11 +71,13 @@ def scan(
     device: str = "cpu",
 ) -> list[Result]:
     """Score every file, one after the other; `frames` of each film. Raises ModelMissing."""
-    script = _Script(frames=frames, model=model, device=device)
+    script = Script(frames=frames, model=model, device=device)
     return [script.scan(Path(path)) for path in paths]
 
 
-class _Script:
+class Script:
+    """The script with its two networks loaded."""
+
     def __init__(self, *, frames: int, model: Path, device: str) -> None:
         network, self._card = artifact.load(model)
         self._network = network.to(device).eval()
@@ -83,11 +85,12 @@ class _Script:
         self._frames = frames
         self._device = device
 
-    def scan(self, path: Path) -> Result:
+    def scan(self, path: Path, wanted: Iterable[int] | None = None) -> Result:
+        """Score one file; of a film these frames, or evenly spread ones."""
         result = Result(path=str(path))
         try:
             with _measured(result, "decode"):
-                pictures = _read(path, self._frames)
+                pictures = read(path, self._frames, wanted)
             per_frame = [self._score(picture, result) for picture in pictures]
         except (OSError, ValueError, RuntimeError, cv2.error) as error:
             # As scripts do: note it, go on with the next file.
@@ -121,17 +124,19 @@ def _measured(result: Result, stage: str) -> Iterator[None]:
         result.stages[stage].cpu_s += time.process_time() - cpu
 
 
-def _read(path: Path, frames: int) -> list[Image.Image]:
+def read(path: Path, frames: int, wanted: Iterable[int] | None = None) -> list[Image.Image]:
+    """The picture, or so many frames of the film, evenly spread unless `wanted` names them."""
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         return [Image.open(path).convert("RGB")]
     capture = cv2.VideoCapture(str(path))
-    wanted = set(np.linspace(0, capture.get(cv2.CAP_PROP_FRAME_COUNT) - 1, frames).astype(int))
+    even = np.linspace(0, capture.get(cv2.CAP_PROP_FRAME_COUNT) - 1, frames).astype(int)
+    chosen = set(even.tolist() if wanted is None else wanted)
     pictures = []
-    for index in range(max(wanted) + 1):
+    for index in range(max(chosen) + 1):
         ok, frame = capture.read()
         if not ok:
             break
-        if index in wanted:
+        if index in chosen:
             pictures.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
     capture.release()
     if not pictures:

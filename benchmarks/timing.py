@@ -6,14 +6,17 @@ round to round, and what is compared are medians of processor time; wall time st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -26,7 +29,7 @@ LEAST_ROUNDS = 5
 class Timing:
     """Medians over the rounds, for one piece of the work."""
 
-    #: Processor time of all threads of this process, milliseconds.
+    #: Processor time of all threads of this process and of its helpers, milliseconds.
     cpu_ms: float
     wall_ms: float
 
@@ -43,6 +46,8 @@ class Row:
     #: Ratios of processor time that are asked for and hoped for; None where nothing is.
     must: float | None = None
     stretch: float | None = None
+    #: The same of wall time.
+    must_wall: float | None = None
 
     @property
     def ratio(self) -> float:
@@ -56,12 +61,16 @@ class Row:
 
 
 def measure(
-    ways: Mapping[str, Callable[[], object]], *, pieces: int, rounds: int
+    ways: Mapping[str, Callable[[], object]],
+    *,
+    pieces: int,
+    rounds: int,
+    least: int = LEAST_ROUNDS,
 ) -> dict[str, Timing]:
     """Run every way once to warm up, then `rounds` times in turns; times are for one piece."""
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     names = list(ways)
-    rounds = max(rounds, LEAST_ROUNDS)
+    rounds = max(rounds, least)
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("warming up", total=(rounds + 1) * len(names))
         for number in range(rounds + 1):
@@ -72,9 +81,20 @@ def measure(
 
 
 def _once(way: Callable[[], object]) -> tuple[float, float]:
-    used, started = time.process_time(), time.perf_counter()
+    used, started = cpu_s(), time.perf_counter()
     way()
-    return time.process_time() - used, time.perf_counter() - started
+    return cpu_s() - used, time.perf_counter() - started
+
+
+def cpu_s() -> float:
+    """Processor seconds of this process and of its helpers, living and ended."""
+    own = resource.getrusage(resource.RUSAGE_CHILDREN)
+    total = time.process_time() + own.ru_utime + own.ru_stime
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def _median(times: Sequence[tuple[float, float]], pieces: int) -> Timing:
@@ -84,29 +104,48 @@ def _median(times: Sequence[tuple[float, float]], pieces: int) -> Timing:
 
 def table(title: str, unit: str, rows: Sequence[Row]) -> Table:
     """Ours, theirs, ratio, and what was asked for; `unit` is what one piece is."""
+    shown = blank(title, f"ours\nms/{unit}", f"theirs\nms/{unit}")
+    for row in rows:
+        shown.add_row(*cells(row))
+    return shown
+
+
+def blank(title: str, ours: str, theirs: str) -> Table:
+    """The table without rows; `ours` and `theirs` name their columns and say the unit."""
     shown = Table(title=title, title_justify="left")
     shown.add_column("part", min_width=24)
     shown.add_column("against", min_width=18)
-    for name in (f"ours\nms/{unit}", f"theirs\nms/{unit}", "ratio\ncpu", "wall", "must", "stretch"):
+    for name in (ours, theirs, "ratio\ncpu", "wall", "must", "stretch"):
         shown.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        shown.add_row(
-            row.part,
-            row.against,
-            f"{row.ours.cpu_ms:.2f}",
-            f"{row.theirs.cpu_ms:.2f}",
-            f"{row.ratio:.2f}x",
-            f"{row.wall_ratio:.2f}x",
-            _target(row.must, row.ratio),
-            _target(row.stretch, row.ratio),
-        )
     return shown
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """One line of such a table."""
+    must = _target(row.must, row.ratio)
+    if row.must_wall is not None:
+        must += f", wall {_target(row.must_wall, row.wall_ratio)}"
+    return (
+        row.part,
+        row.against,
+        f"{row.ours.cpu_ms:.2f}",
+        f"{row.theirs.cpu_ms:.2f}",
+        f"{row.ratio:.2f}x",
+        f"{row.wall_ratio:.2f}x",
+        must,
+        _target(row.stretch, row.ratio),
+    )
 
 
 def _target(target: float | None, ratio: float) -> str:
     if target is None:
         return ""
-    return f"{target:g}x {'[green]✓[/]' if ratio >= target else '[red]✗[/]'}"
+    return f"{target:g}x {mark(ratio >= target)}"
+
+
+def mark(reached: bool) -> str:
+    """Whether a target was reached, for a table."""
+    return "[green]✓[/]" if reached else "[red]✗[/]"
 
 
 def console() -> Console:
