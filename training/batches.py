@@ -19,11 +19,10 @@ from torch.utils.data import Dataset
 from core.vocabulary import MediaKind
 from detector.faces import crop, crop_transform
 from detector.frames import Pixels
-from training import shape
+from training import shape, view
 from training.crops import Example, load_crop
-from training.degrade import degrade
 from training.recipe import Recipe
-from training.synthesis import Fake, Portrait, handled, make_fake, whole_or_face
+from training.synthesis import Fake, Portrait, make_fake, real_side, whole_or_face
 
 #: A fake made by `training.resynthesis`, read from the cache instead of made on the spot.
 REDRAWN = "redrawn"
@@ -34,8 +33,6 @@ CANDIDATES = 12
 CELL_PX = 16
 #: Of the reals in a fake's group, this many media are compared with it.
 RELATED = 6
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,14 +89,14 @@ class Steps(Dataset[Batch]):
         portrait, box = self._portrait(real)
         other, _ = self._portrait(self._pool.alike(real, rng))
         fake = self._fake(real, portrait, other, rng)
-        photo = handled(portrait.image, rng)
-        view = _view(box, portrait.side_px, self._recipe, rng)
+        photo = real_side(fake, portrait, rng)
+        shown = view.draw(box, portrait.side_px, self._recipe, rng)
         maps = np.stack([fake.mask, fake.seam], axis=-1) * 255
         cells = self._recipe.input.size_px // CELL_PX
         return (
-            view.show(photo),
-            view.show(fake.image),
-            view.cut(np.rint(maps).astype(np.uint8), cells),
+            shown.show(photo),
+            shown.show(fake.image),
+            shown.cut(np.rint(maps).astype(np.uint8), cells),
         )
 
     def _fake(
@@ -117,7 +114,7 @@ class Steps(Dataset[Batch]):
         fake = self._pool.fake(rng, self._recipe.batch.kinds)
         real = self._partner(fake, rng)
         return [
-            _view(box, portrait.side_px, self._recipe, rng).show(portrait.image)
+            view.draw(box, portrait.side_px, self._recipe, rng).show(portrait.image)
             for portrait, box in (self._portrait(fake), self._portrait(real))
         ]
 
@@ -134,7 +131,7 @@ class Steps(Dataset[Batch]):
         small = cv2.resize(load_crop(self._cache, example), (24, 24), interpolation=cv2.INTER_AREA)
         return np.asarray(small, np.float32)
 
-    def _portrait(self, example: Example) -> tuple[Portrait, Box]:
+    def _portrait(self, example: Example) -> tuple[Portrait, view.Box]:
         """The example at the side and margin at which fakes are made, and its face's box there."""
         image, matrix = self._frame(example, load_crop(self._cache, example))
         landmarks = shape.transform(matrix, example.landmarks)
@@ -147,81 +144,10 @@ class Steps(Dataset[Batch]):
         return image, crop_transform(example.box, plan.margin, plan.side_px)
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """How a picture is worn and cut: the same for every picture that it is applied to."""
-
-    #: Seed of the degradations, and how often they come.
-    seed: int
-    strength: float
-    #: The square that the crop shows.
-    square: Box
-    size_px: int
-    mirror: bool
-    #: A tight rectangle outside of which edge pixels are repeated, or None.
-    chip: tuple[int, int, int, int] | None
-
-    def show(self, image: Pixels) -> Pixels:
-        """The picture as the network sees it: uint8 (size, size, 3)."""
-        worn = degrade(image, np.random.default_rng(self.seed), strength=self.strength)
-        return self.cut(worn, self.size_px)
-
-    def cut(self, image: Pixels, size_px: int) -> Pixels:
-        """The same part of the picture, not worn, at any size."""
-        face = crop(image if self.chip is None else _cut_to(image, self.chip),
-                    self.square, 0.0, size_px)  # fmt: skip
-        return np.ascontiguousarray(face[:, ::-1]) if self.mirror else face
-
-
-def _view(box: Box, side_px: int, recipe: Recipe, rng: np.random.Generator) -> View:
-    return View(
-        seed=int(rng.integers(1 << 62)),
-        strength=recipe.augmentation.degrade,
-        square=_jittered(box, recipe, rng),
-        size_px=recipe.input.size_px,
-        mirror=bool(rng.random() < 0.5),
-        chip=_chip(box, side_px, rng) if rng.random() < 0.25 else None,
-    )
-
-
 def _stacked(maps: Sequence[Pixels], cells: int) -> npt.NDArray[np.float32]:
     if not maps:
         return np.zeros((0, 2, cells, cells), np.float32)
     return np.divide(np.stack(maps).transpose(0, 3, 1, 2), 255, dtype=np.float32)
-
-
-def _jittered(box: Box, recipe: Recipe, rng: np.random.Generator) -> Box:
-    """The square of a random margin and shift around the face."""
-    x1, y1, x2, y2 = box
-    side = max(x2 - x1, y2 - y1) * (1 + 2 * rng.uniform(*recipe.augmentation.margin))
-    dx, dy = rng.uniform(-1, 1, 2) * recipe.augmentation.shift * side
-    cx, cy = (x1 + x2) / 2 + dx, (y1 + y2) / 2 + dy
-    return (cx - side / 2, cy - side / 2, cx + side / 2, cy + side / 2)
-
-
-def _chip(box: Box, side_px: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """A rectangle of whole pixels close around the face: left, top, right, bottom.
-
-    Many real photos come as tight face chips, whose crops show repeated edge pixels; some fakes
-    must show them too, or they would tell the label.
-    """
-    x1, y1, x2, y2 = box
-    grow = rng.uniform(-0.04, 0.2, 4) * max(x2 - x1, y2 - y1)
-    edges = np.array([x1 - grow[0], y1 - grow[1], x2 + grow[2], y2 + grow[3]])
-    left, top, right, bottom = np.rint(edges).clip(0, side_px).astype(int).tolist()
-    return left, top, right, bottom
-
-
-def _cut_to(image: Pixels, chip: tuple[int, int, int, int]) -> Pixels:
-    left, top, right, bottom = chip
-    side = image.shape[0]
-    return np.asarray(
-        cv2.copyMakeBorder(
-            image[top:bottom, left:right],
-            top, side - bottom, left, side - right, cv2.BORDER_REPLICATE,
-        ),
-        np.uint8,
-    )  # fmt: skip
 
 
 def _read(path: Path) -> Pixels:

@@ -26,6 +26,17 @@ def change_slightly(image: Pixels, rng: np.random.Generator) -> Pixels:
     return changed
 
 
+def change_widely(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """Gamma, gain, saturation and contrast as cameras, rooms and screens differ."""
+    gamma = np.exp(rng.uniform(-0.5, 0.5)) * np.exp(rng.uniform(-0.12, 0.12, 3))
+    gain, saturation, contrast = rng.uniform((0.6, 0.2, 0.65), (1.25, 1.5, 1.3))
+    values = (image.astype(np.float32) / 255) ** gamma.astype(np.float32) * np.float32(gain)
+    grey = values.mean(2, keepdims=True)
+    values = grey + np.float32(saturation) * (values - grey)
+    mean = values.mean()
+    return clip(255 * (mean + np.float32(contrast) * (values - mean)))
+
+
 def _shift(image: Pixels, amount: float, rng: np.random.Generator) -> Pixels:
     offset = amount * rng.uniform(-20, 20, 3)
     return clip(image.astype(np.float32) + offset.astype(np.float32))

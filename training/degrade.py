@@ -33,7 +33,7 @@ def degrade(image: Pixels, rng: np.random.Generator, *, strength: float = 1.0) -
     result = image
     if rng.random() < 0.35:
         result = _tone(result, rng)
-    if rng.random() < 0.45:
+    if rng.random() < 0.55:
         result = rescale(result, rng)
     if rng.random() < 0.15:
         result = _blur_or_sharpen(result, rng)
@@ -48,8 +48,8 @@ def degrade(image: Pixels, rng: np.random.Generator, *, strength: float = 1.0) -
 
 
 def rescale(image: Pixels, rng: np.random.Generator) -> Pixels:
-    """0.35 to 1 times the side by a random kernel; the picture stays small."""
-    side = max(48, round(image.shape[0] * rng.uniform(0.35, 1.0)))
+    """0.25 to 1 times the side by a random kernel; the picture stays small."""
+    side = max(48, round(image.shape[0] * rng.uniform(0.25, 1.0)))
     kernel = _KERNELS[int(rng.choice(5, p=[0.4, 0.25, 0.2, 0.05, 0.1]))]
     return cv2.resize(image, (side, side), interpolation=kernel)
 

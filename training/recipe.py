@@ -77,6 +77,12 @@ class Augmentation(_Part):
     margin: tuple[float, float] = (0.1, 0.3)
     #: Its centre is shifted by up to this share of its side.
     shift: Share = 0.03
+    #: Pictures are turned by up to so many degrees, and stretched along each axis by up to
+    #: exp(stretch).
+    turn_deg: float = Field(default=0.0, ge=0, le=45)
+    stretch: Share = 0.0
+    #: How often light and colours are changed widely.
+    recolour: Share = 0.0
 
 
 class Optimiser(_Part):

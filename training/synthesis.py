@@ -9,7 +9,7 @@ Pictures are RGB uint8 (side, side, 3) and cover a face with a wide margin.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -49,6 +49,8 @@ class Fake:
     image: Pixels
     #: 1 where the picture was replaced, 0 where it is the photo: float32 (side, side).
     mask: Mask
+    #: Photos that it was blended of, each changed as a whole and so still real; may be none.
+    sides: tuple[Pixels, ...] = ()
 
     @property
     def seam(self) -> Mask:
@@ -70,16 +72,24 @@ def make_fake(
     return METHODS[name](portrait, other, rng), name
 
 
-def handled(photo: Pixels, rng: np.random.Generator) -> Pixels:
-    """Half of the photos are resampled, recoloured or sharpened as a whole, and stay real.
+def real_side(fake: Fake, portrait: Portrait, rng: np.random.Generator) -> Pixels:
+    """The real picture that stands against a fake: often one of the two that it was blended of.
 
-    Making a fake resamples it. If reals never were, slight blur everywhere would give the fake
-    away, and nothing would be learned about one part not fitting the others.
+    Making a fake resamples and recolours. If reals never were, slight blur everywhere would give
+    the fake away, and nothing would be learned about one part not fitting the others.
     """
+    if fake.sides and rng.random() < 0.7:
+        return fake.sides[int(rng.integers(len(fake.sides)))]
+    return handled(portrait.image, rng)
+
+
+def handled(photo: Pixels, rng: np.random.Generator) -> Pixels:
+    """Half of the photos are resampled, reduced, recoloured or sharpened as a whole; still real."""
     if rng.random() < 0.5:
         return photo
     changed = colours.change_slightly(photo, rng) if rng.random() < 0.6 else photo
-    return _warp(changed, _nudge(photo.shape[0], rng))
+    reduced = _reduced(changed, rng) if rng.random() < 0.5 else changed
+    return _warp(reduced, _nudge(photo.shape[0], rng))
 
 
 # --- the methods -------------------------------------------------------------------------------
@@ -94,7 +104,9 @@ def self_blend(portrait: Portrait, _: Portrait, rng: np.random.Generator) -> Fak
         outer = colours.change_slightly(outer, rng)
     mask = _mask(portrait, _pick(shape.FACE_OUTLINES, rng), rng)
     matrix = _nudge(portrait.side_px, rng)
-    return blend(_warp(inner, matrix), outer, _warp(mask, matrix), rng)
+    inner = _warp(inner, matrix)
+    blended = blend(inner, outer, _warp(mask, matrix), rng)
+    return replace(blended, sides=(inner, outer))
 
 
 def swap(portrait: Portrait, other: Portrait, rng: np.random.Generator) -> Fake:

@@ -161,3 +161,16 @@ def test_spectral_peaks_stand_out_of_the_spectrum():
     marked = traces.spectral_peaks(image, np.random.default_rng(1)).astype(float).mean(2)
     spectrum = np.abs(np.fft.rfft2(marked - marked.mean()))
     assert spectrum.max() > 20 * np.median(spectrum)
+
+
+def test_a_self_blend_stands_against_what_it_was_blended_of():
+    one = portrait(1)
+    rng = np.random.default_rng(4)
+    fake = synthesis.self_blend(one, one, rng)
+    assert len(fake.sides) == 2
+    inside, outside = fake.mask > 0.99, fake.mask == 0
+    assert np.array_equal(fake.image[outside], fake.sides[1][outside])
+    reals = [synthesis.real_side(fake, one, rng) for _ in range(60)]
+    of_sides = [any(np.array_equal(real, side) for side in fake.sides) for real in reals]
+    assert 24 < sum(of_sides) < 58
+    assert inside.any()
