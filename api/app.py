@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from api import (
+    dashboard,
     description,
     estimates,
     health,
@@ -21,10 +22,13 @@ from api import (
     problems,
     review,
     review_pages,
+    scan_pages,
     scans,
+    training_runs,
     upload_routes,
 )
 from api.board import Board
+from api.figures import Counted
 from api.links import Links
 from api.middleware import Edge
 from api.queue import CeleryHints
@@ -39,8 +43,8 @@ from db.session import Database, connect
 
 _ROUTED = (
     *(scans, items, media, upload_routes, models, health, metrics, pages),
-    estimates,
-    *(review_pages, review),
+    *(estimates, training_runs),
+    *(review_pages, review, dashboard, scan_pages),
 )
 #: Requests that are worked on at once. Python runs one at a time; the others wait for PostgreSQL
 #: or S3, and forty may wait before those who need neither would.
@@ -75,6 +79,7 @@ def create(
         storage=Storage(settings),
         uploads=UploadStore(settings),
         board=Board(opened),
+        counted=Counted(opened),
         links=Links(settings),
         explanations=Links(settings, kind="explanation", path="/review/explanations/"),
         crops=Links(settings, kind="crop", path="/review/crops/"),

@@ -40,7 +40,7 @@ def queue_page(visitor: Guest, request: Request, services: Given) -> Response:
         backlog = review_queue.backlog(session)
         today = review_sheets.judged_today(session, visitor.reviewer)
         agreed = [one for one in reviews.agreement(session) if one.reviewer_id == visitor.caller.id]
-    shown = {each.review_id: services.uploads.shown(each.uri) for each in (*held, *done)}
+    uris = {each.review_id: each.uri for each in held} | {each.review_id: each.uri for each in done}
     return templates.page(
         "queue",
         visitor,
@@ -50,7 +50,7 @@ def queue_page(visitor: Guest, request: Request, services: Given) -> Response:
         done=done,
         today=today,
         agreement=agreed[0] if agreed else None,
-        uris=shown,
+        uris={number: services.uploads.shown(uri) for number, uri in uris.items()},
     )
 
 

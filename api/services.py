@@ -9,6 +9,7 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 
 from api.board import Board
+from api.figures import Counted
 from api.limits import Buckets, Guesses, SignIns, Streams
 from api.links import Links
 from api.uploads import UploadStore
@@ -34,6 +35,9 @@ class Hints(Protocol):
     def explain(self, explanation_id: int) -> bool:
         """Somebody waits for the explanation of a face."""
 
+    def train(self, run_id: int) -> bool:
+        """A training run waits for a trainer."""
+
     def check(self) -> None:
         """Raise QueueUnavailable unless the queue answers now."""
 
@@ -48,6 +52,8 @@ class Services:
     storage: Storage
     uploads: UploadStore
     board: Board
+    #: The dashboard's numbers.
+    counted: Counted
     links: Links
     #: To the pictures that explain faces, and to kept crops.
     explanations: Links
