@@ -39,6 +39,10 @@ class CeleryHints:
         """Somebody waits for the explanation of a face."""
         return queue.hint(self._app(), queue.EXPLAIN, str(explanation_id))
 
+    def train(self, run_id: int) -> bool:
+        """A training run waits for a trainer."""
+        return queue.hint(self._app(), queue.TRAIN, str(run_id))
+
     def check(self) -> None:
         """Raise QueueUnavailable unless Redis answers within a second."""
         client = Redis.from_url(

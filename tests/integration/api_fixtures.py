@@ -50,6 +50,9 @@ class FakeHints:
     def explain(self, explanation_id: int) -> bool:
         return self._take("explain", explanation_id)
 
+    def train(self, run_id: int) -> bool:
+        return self._take("train", run_id)
+
     def check(self) -> None:
         if self.down:
             raise QueueUnavailable("The queue is down.")
