@@ -101,6 +101,29 @@ class Device(click.ParamType):
 @click.option("--retry-failed", is_flag=True, help="Try items again that failed before.")
 @click.option("--include", metavar="GLOB", multiple=True, help="Only these, e.g. '*.mp4'.")
 @click.option("--exclude", metavar="GLOB", multiple=True, help="Not these; wins over --include.")
+@click.option(
+    "--audit-probability",
+    "audit",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    default=0.0,
+    help="Draw items judged real for people to look at, each with this probability: what they say "
+    "of them is what `deepsweep estimate` rests on. [default: 0]",
+)
+@click.option(
+    "--fake-probability",
+    "audit_fake",
+    type=click.FloatRange(0, 1),
+    metavar="P",
+    help="The same for items judged fake. [default: as real ones]",
+)
+@click.option(
+    "--keep-faces",
+    type=click.IntRange(0, 1000),
+    metavar="N",
+    help="Keep at most so many face crops of an item that is fake, uncertain or drawn, for "
+    "reviewers and for later models; 0 keeps none. [default: DEEPSWEEP_KEEP_FACES, else 8]",
+)
 @click.option("--device", type=Device(), metavar="NAME", help="auto, cpu, cuda or cuda:N.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no table; errors still show.")
 @click.pass_context
@@ -118,6 +141,9 @@ def scan(
     retry_failed: bool,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    audit: float,
+    audit_fake: float | None,
+    keep_faces: int | None,
     device: str | None,
     quiet: bool,
 ) -> None:
@@ -135,8 +161,12 @@ def scan(
     """
     from cli.environment import read_settings
     from core import logs
+    from db.keeping import Draw, Keeping
     from worker.request import ScanRequest
 
+    settings = read_settings(device)
+    if keep_faces is not None:
+        settings = settings.model_copy(update={"keep_faces": keep_faces})
     targets = Targets(json=json_to, csv=csv_to, html=html_to, html_items=html_items)
     targets.check()
     request = ScanRequest(
@@ -145,10 +175,11 @@ def scan(
         model=model,
         include=include,
         exclude=exclude,
+        draw=Draw(real=audit, fake=audit_fake),
+        keep=Keeping.usual(settings),
         fresh=not resume,
         retry_failed=retry_failed,
     )
-    settings = read_settings(device)
     logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL", "ERROR"))
     ctx.exit(_scan(settings, request, targets, follow=follow, quiet=quiet))
 
@@ -173,7 +204,8 @@ def _scan(
     if targets.html:
         results.write_report(settings, request, outcome, found, targets.html, words)
     if not quiet:
-        for line in closing_lines(outcome, targets, this_run=observer.tally.items):
+        this_run, audited = observer.tally.items, request.draw.real > 0
+        for line in closing_lines(outcome, targets, this_run=this_run, audited=audited):
             words.print(line, markup=False, soft_wrap=True)
     return exit_status(outcome)
 
@@ -226,11 +258,18 @@ def stopping(stop: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def closing_lines(outcome: ScanOutcome, targets: Targets, *, this_run: int) -> Iterator[str]:
+def closing_lines(
+    outcome: ScanOutcome, targets: Targets, *, this_run: int, audited: bool = False
+) -> Iterator[str]:
     """What a person is told at the end: where results are, and what is left."""
     for path in (targets.json, targets.csv, targets.html):
         if path not in (None, STDOUT):
             yield f"Written: {path}"
+    if audited:
+        yield (
+            "Drawn items wait for reviewers; what they have said so far: "
+            f"deepsweep estimate {str(outcome.scan_id)[:8]}"
+        )
     ended = outcome.done + outcome.failed
     if outcome.interrupted:
         yield (

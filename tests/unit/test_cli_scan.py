@@ -65,6 +65,12 @@ def test_the_last_words_say_what_stood_from_an_earlier_run() -> None:
     assert list(command.closing_lines(ended, Targets(), this_run=10)) == []
 
 
+def test_the_last_words_of_an_audited_scan_say_where_its_estimate_is() -> None:
+    ended = outcome(done=9, failed=1)
+    (line,) = command.closing_lines(ended, Targets(), this_run=10, audited=True)
+    assert line.endswith(f"deepsweep estimate {str(ended.scan_id)[:8]}")
+
+
 def test_two_outputs_cannot_share_standard_output() -> None:
     with pytest.raises(UsageError, match="share"):
         Targets(json="-", csv="-").check()
