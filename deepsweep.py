@@ -36,6 +36,16 @@ COMMANDS = {
     "train": LazyCommand(
         module="cli.train", attribute="train", help="Train a model from a recipe."
     ),
+    "search": LazyCommand(
+        module="cli.experiments",
+        attribute="search",
+        help="Draw a recipe's learning rate, dropout and the like at random, and rank them.",
+    ),
+    "study": LazyCommand(
+        module="cli.experiments",
+        attribute="study",
+        help="Study what one change at a time does to a training.",
+    ),
     "retrain": LazyCommand(
         module="cli.retrain",
         attribute="retrain",

@@ -1,22 +1,18 @@
-"""`deepsweep train` and `deepsweep evaluate`: make a model from labelled media, and measure one."""
+"""`deepsweep train`: make a model from labelled media."""
 
 from __future__ import annotations
 
-import json
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli import training
-from cli.lazy import EXIT_FAILED
 
 if TYPE_CHECKING:
     import rich.progress
 
     from detector.spec import Card, Evaluation
-    from training.judging import Judged
     from training.release import Origin
     from training.runs import Asked
 
@@ -138,82 +134,6 @@ def _release(
         origin=origin,
         on_judged=lambda judged: training.tick(progress, f"judging {judged.medium.source}"),
     )
-
-
-@click.command(epilog="Exit status: 0 measured, 1 no medium could be judged, 2 wrong usage.")
-@click.argument("model", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@_data
-@click.option("--on", "sets", multiple=True, default=("dev",), show_default=True, metavar="SET")
-@click.option("--frames", "plan", default="uniform:16", show_default=True, metavar="PLAN")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
-@click.option(
-    "--html",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write one page with plots and the worst errors as pictures; it opens from disk.",
-)
-@click.pass_context
-def evaluate(
-    ctx: click.Context,
-    model: Path,
-    data: Path,
-    sets: tuple[str, ...],
-    plan: str,
-    device: str,
-    as_json: bool,
-    html: Path | None,
-) -> None:
-    """Judge labelled media with the MODEL in a folder, as scanning would, and print its figures.
-
-    \b
-    Examples:
-      deepsweep evaluate detector/weights/default --data ../data
-      deepsweep evaluate runs/one/model --data ../data --on dev --json
-      deepsweep evaluate runs/one/model --data ../data --html dev.html
-    """
-    from core.vocabulary import SamplingPlan
-    from training import evaluation
-
-    found: list[Evaluation] = []
-    judged: dict[str, list[Judged]] = {on: [] for on in sets}
-    with training.bar("judging") as progress:
-
-        def keep(on: str, one: Judged) -> None:
-            judged[on].append(one)
-            training.tick(progress, f"judging {one.medium.source}")
-
-        for on in judged:
-            found += evaluation.run(
-                model,
-                data,
-                on,
-                plan=SamplingPlan.parse(plan),
-                device=device,
-                on_judged=partial(keep, on),
-            )
-    if html:
-        _write_page(html, model, data, judged, found)
-    if as_json:
-        click.echo(json.dumps([one.model_dump(mode="json") for one in found], indent=2))
-    else:
-        _print(found)
-    if not any(one.figures for one in found):
-        ctx.exit(EXIT_FAILED)
-
-
-def _write_page(
-    html: Path, model: Path, data: Path, judged: dict[str, list[Judged]], found: list[Evaluation]
-) -> None:
-    from cli.outputs import replacing
-    from detector import artifact
-    from training import evaluation_page
-
-    sets = [
-        evaluation_page.Judgements(on=on, folder=data / on, judged=media, evaluations=found)
-        for on, media in judged.items()
-    ]
-    with replacing(str(html)) as stream:
-        stream.write(evaluation_page.render(artifact.read_card(model), sets))
 
 
 def _print(evaluations: list[Evaluation]) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,10 +20,12 @@ from core.errors import DeepsweepError
 from core.vocabulary import MediaKind, SamplingPlan, Verdict
 from detector.frames import Pixels, sample
 from detector.media import Limits, probe
-from detector.spec import Card, Evaluation, Thresholds
+from detector.spec import Card, Figure
 from detector.verdict import decide
-from training import evaluation, metrics, plots
+from training import comparison, evaluation, groups, metrics, plots
 from training.calibrate import by_source
+from training.evaluation import ALL, Judgements, Row
+from training.evaluation_report import Report, Trained
 from training.judging import Judged
 
 #: Worst errors shown of each label, and the longer side of their thumbnails, pixels.
@@ -29,20 +33,18 @@ WORST, THUMBNAIL_PX = 12, 200
 FIGURES = (
     "auc", "average_precision", "accuracy", "precision", "recall", "specificity", "f1",
     "recall_at_fpr_1", "recall_at_fpr_5", "log_loss", "calibration_error", "uncertain",
+    "accuracy_outside_band",
 )  # fmt: skip
+#: What the first table has room for.
+GLANCE = ("auc", "average_precision", "recall_at_fpr_5", "log_loss", "calibration_error",
+          "uncertain", "accuracy_outside_band")  # fmt: skip
+COMPARED = comparison.FIGURES
 VERDICTS = (*Verdict, "failed")
 #: One frame from the middle stands for a video.
 _GLANCE = SamplingPlan.parse("uniform:1")
 
-
-@dataclass(frozen=True, kw_only=True)
-class Judgements:
-    """One evaluated set: its media, the folder they lie in, and the figures."""
-
-    on: str
-    folder: Path
-    judged: Sequence[Judged]
-    evaluations: Sequence[Evaluation]
+Thumbnail = Callable[[Path], str]
+Table = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +60,46 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
-    """One medium (stills or videos) of one set."""
+class OfModel:
+    """What one model made of one medium of one set."""
 
-    title: str
+    reference: str
     counts: str
-    table: Sequence[Sequence[str]]
-    square_plots: Sequence[Markup]
+    reliability: Markup
     confusion: Markup
+    by_generator: Markup
     histograms: Sequence[tuple[str, Markup]]
+    table: Table
     missed: Sequence[Shown]
     accused: Sequence[Shown]
 
 
-def render(
-    card: Card, sets: Sequence[Judgements], *, thumbnail: Callable[[Path], str] | None = None
-) -> str:
-    """The page of a model's evaluation on labelled sets; `thumbnail` gives data: URIs of media."""
-    sections = [
-        _section(one, card, kind, thumbnail or thumbnail_of)
-        for one in sets
-        for kind in (MediaKind.IMAGE, MediaKind.VIDEO)
-        if _of_kind(one.judged, kind)
-    ]
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One medium (stills or videos) of one set, with every model side by side."""
+
+    title: str
+    roc: Markup
+    models: Sequence[OfModel]
+
+
+def render(report: Report, *, thumbnail: Thumbnail | None = None) -> str:
+    """The page of models on labelled sets; `thumbnail` gives data: URIs of media."""
+    seen = cache(thumbnail or thumbnail_of)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     source = files("training").joinpath("pages", "evaluation.html.j2").read_text(encoding="utf-8")
-    template = environment.from_string(source)
-    return template.render(card=card, sections=sections, figures=FIGURES)
+    return environment.from_string(source).render(
+        models=report.models,
+        curves=[(one.called, drawn) for one in report.models if (drawn := _curves(one))],
+        figures=FIGURES,
+        glance_figures=GLANCE,
+        glance=list(_glance(report)),
+        differences=differences(report),
+        treatments=treatments(report),
+        means=[(each.name, each.means) for each in report.treatments],
+        groups=list(_groups(report)),
+        sections=list(_sections(report, seen)),
+    )
 
 
 def thumbnail_of(path: Path) -> str:
@@ -106,28 +121,176 @@ def _packed(image: Pixels) -> str:
     return "data:image/webp;base64," + base64.b64encode(packed.tobytes()).decode("ascii")
 
 
-def _of_kind(judged: Sequence[Judged], kind: MediaKind) -> list[Judged]:
-    return [one for one in judged if (one.kind or one.medium.medium) is kind]
+# --- the tables of the top ------------------------------------------------------------------------
 
 
-def _section(
-    one: Judgements, card: Card, kind: MediaKind, thumbnail: Callable[[Path], str]
-) -> Section:
-    media = _of_kind(one.judged, kind)
-    usable = [judged for judged in media if judged.tracks]
-    scores = {judged.medium.path: evaluation.score(judged, card, kind) for judged in usable}
-    limits = card.operating.image if kind is MediaKind.IMAGE else card.operating.video
-    of_kind = [each for each in one.evaluations if each.medium == str(kind) and each.on == one.on]
-    return Section(
-        title=f"{one.on}: {kind}s",
+def _glance(report: Report) -> Iterator[Sequence[str]]:
+    for (on, kind), sets in _by_set(report.plain):
+        for one in sets:
+            (row,) = [
+                row
+                for row in report.rows(one)
+                if (row.medium, row.source, row.unit) == (kind, ALL, "media")
+            ]
+            cells = (evaluation.cell(row.figures.get(name)) for name in GLANCE)
+            yield (on, f"{kind}s", one.model, f"{row.real} / {row.fake}", *cells)
+
+
+def differences(report: Report) -> Table:
+    """Models beside each other: names, set, medium, media, then the figures of `COMPARED`."""
+    return [
+        [
+            f"{found.second} - {found.first}",
+            found.on,
+            f"{pair.medium}s",
+            _counts(pair),
+            *(_signed(pair.difference.get(name)) for name in COMPARED),
+        ]
+        for found in report.differences
+        for pair in found.pairs
+    ]
+
+
+def treatments(report: Report) -> Table:
+    """Models under treatment: AUC before and after, its difference and that of recall."""
+    return [
+        [
+            model,
+            found.on,
+            found.second,
+            f"{pair.medium}s",
+            _counts(pair),
+            str(pair.lost),
+            evaluation.cell(pair.first.get("auc")),
+            evaluation.cell(pair.second.get("auc")),
+            _signed(pair.difference.get("auc")),
+            _signed(pair.difference.get("recall_at_fpr_5")),
+        ]
+        for model, found in report.losses
+        for pair in found.pairs
+    ]
+
+
+def _groups(report: Report) -> Iterator[tuple[str, Markup, str]]:
+    """One drawing a model and set: false-positive rates with their intervals."""
+    for one, found in report.group_rates:
+        rated = [(f"{r.attribute}: {r.group} ({r.accused} of {r.real})", r.rate) for r in found]
+        worst = groups.worst(found)
+        ratio = worst.ratio if worst else None
+        words = (
+            f"The highest is {ratio.value:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times the "
+            f"average: {worst.attribute} {worst.group}."
+            if worst and ratio
+            else "No real photo whose group is known was called fake."
+        )
+        highest = 0.2 * math.ceil(5 * max(figure.high for _, figure in rated))
+        title = "Share of real photos called fake"
+        name = f"{one.model} on {one.on}"
+        yield name, plots.forest(rated, title, (0.0, highest or 0.2)), words
+
+
+def _counts(pair: comparison.Pair) -> str:
+    return f"{pair.real} / {pair.fake}"
+
+
+def _signed(figure: Figure | None) -> str:
+    """A difference; a star where its interval holds no zero."""
+    if figure is None:
+        return "-"
+    star = "" if figure.low <= 0 <= figure.high else " *"
+    return f"{figure.value:+.3f} [{figure.low:+.2f}, {figure.high:+.2f}]{star}"
+
+
+def _curves(model: Trained) -> Markup:
+    """Loss, and what validation said, over the steps of the training."""
+    names = {
+        "loss": ("loss", "validation_loss"),
+        "validation": ("score", "auc", "accuracy", "synthetic", "validation_auc",
+                       "validation_accuracy"),
+    }  # fmt: skip
+    drawn = []
+    for title, keys in names.items():
+        lines = {key: _series(model.history, key) for key in keys}
+        lines = {key: line for key, line in lines.items() if len(line) > 1}
+        if lines:
+            drawn.append(plots.curve(title, lines))
+    return Markup("").join(drawn)
+
+
+def _series(history: Iterable[Mapping[str, object]], key: str) -> list[tuple[float, float]]:
+    found = []
+    for number, entry in enumerate(history, 1):
+        step, value = entry.get("step", number), entry.get(key)
+        if isinstance(step, int | float) and isinstance(value, int | float):
+            found.append((float(step), float(value)))
+    return found
+
+
+# --- a section for each medium --------------------------------------------------------------------
+
+
+def _by_set(
+    sets: Sequence[Judgements],
+) -> Iterator[tuple[tuple[str, MediaKind], list[Judgements]]]:
+    for on in dict.fromkeys(one.on for one in sets):
+        for kind in MediaKind:
+            members = [one for one in sets if one.on == on and one.of_kind(kind)]
+            if members:
+                yield (on, kind), members
+
+
+def _sections(report: Report, thumbnail: Thumbnail) -> Iterator[Section]:
+    for (on, kind), sets in _by_set(report.plain):
+        curves = {}
+        for one in sets:
+            labels, scores = _arrays(_usable(one, kind), one.scores(kind))
+            if len(np.unique(labels)) == 2:
+                curves[f"{one.model}: {metrics.auc(labels, scores):.3f}"] = labels, scores
+        yield Section(
+            title=f"{on}: {kind}s",
+            roc=plots.rocs(curves) if curves else Markup(""),
+            models=[_of_model(one, report.rows(one), kind, thumbnail) for one in sets],
+        )
+
+
+def _of_model(
+    one: Judgements, rows: Sequence[Row], kind: MediaKind, thumbnail: Thumbnail
+) -> OfModel:
+    media, usable, scores = one.of_kind(kind), _usable(one, kind), one.scores(kind)
+    of_kind = [row for row in rows if row.medium is kind]
+    labels, values = _arrays(usable, scores)
+    return OfModel(
+        reference=one.model,
         counts=f"{len(media)} media, {len(media) - len(usable)} of them without a usable face",
-        table=evaluation.rows(of_kind, FIGURES),
-        square_plots=_square_plots(usable, scores),
-        confusion=plots.confusion(_outcomes(media, scores, limits), VERDICTS),
-        histograms=_histograms(usable, scores, limits),
+        reliability=plots.reliability(labels, values) if len(labels) else Markup(""),
+        confusion=plots.confusion(_outcomes(media, scores, one.card, kind), VERDICTS),
+        by_generator=_by_generator(of_kind),
+        histograms=_histograms(usable, scores, one.card, kind),
+        table=[_named(row) for row in of_kind],
         missed=_worst(one.folder, usable, scores, fake=True, thumbnail=thumbnail),
         accused=_worst(one.folder, usable, scores, fake=False, thumbnail=thumbnail),
     )
+
+
+def _usable(one: Judgements, kind: MediaKind) -> list[Judged]:
+    return [judged for judged in one.of_kind(kind) if judged.tracks]
+
+
+def _named(row: Row) -> list[str]:
+    cells = (evaluation.cell(row.figures.get(name)) for name in FIGURES)
+    return [row.unit, row.source, str(row.real), str(row.fake), str(row.no_face), *cells]
+
+
+def _by_generator(rows: Sequence[Row]) -> Markup:
+    lines = [
+        (f"{row.source.removesuffix(' | all reals')} ({row.fake})", row.figures["auc"])
+        for row in rows
+        if row.unit == "media" and row.source.endswith("| all reals") and "auc" in row.figures
+    ]
+    if not lines:
+        return Markup("")
+    lines.sort(key=lambda line: -line[1].value)
+    return plots.forest(lines, "AUC of each generator against all reals", marks=(0.5,))
 
 
 def _arrays(
@@ -137,15 +300,10 @@ def _arrays(
     return labels, np.array([scores[judged.medium.path] for judged in media], np.float64)
 
 
-def _square_plots(media: Sequence[Judged], scores: Mapping[str, float]) -> list[Markup]:
-    labels, values = _arrays(media, scores)
-    drawn = [plots.roc(labels, values)] if len(np.unique(labels)) == 2 else []
-    return [*drawn, plots.reliability(labels, values)] if len(labels) else []
-
-
 def _outcomes(
-    media: Sequence[Judged], scores: Mapping[str, float], limits: Thresholds
+    media: Sequence[Judged], scores: Mapping[str, float], card: Card, kind: MediaKind
 ) -> Counter[tuple[str, str]]:
+    limits = evaluation.thresholds(card, kind)
     found: Counter[tuple[str, str]] = Counter()
     for judged in media:
         if judged.error:
@@ -159,14 +317,15 @@ def _outcomes(
 
 
 def _histograms(
-    media: Sequence[Judged], scores: Mapping[str, float], limits: Thresholds
+    media: Sequence[Judged], scores: Mapping[str, float], card: Card, kind: MediaKind
 ) -> list[tuple[str, Markup]]:
+    limits = evaluation.thresholds(card, kind)
     band = (limits.real_below, limits.fake_from)
-    groups = {"all sources": list(media)} | dict(by_source(media))
+    members = {"all sources": list(media)} | dict(by_source(media))
     return [
-        (name, plots.histogram(*_arrays(members, scores), band))
-        for name, members in groups.items()
-        if members
+        (name, plots.histogram(*_arrays(shown, scores), band))
+        for name, shown in members.items()
+        if shown
     ]
 
 
@@ -176,7 +335,7 @@ def _worst(
     scores: Mapping[str, float],
     *,
     fake: bool,
-    thumbnail: Callable[[Path], str],
+    thumbnail: Thumbnail,
 ) -> list[Shown]:
     """Fakes with the lowest scores, or reals with the highest, on the wrong side of one half."""
     wrong = [

@@ -137,20 +137,28 @@ def test_held_out_media_never_trained(trained: tuple[Path, Result], data: Path):
 
 
 def test_evaluating_the_model_gives_the_cards_figures_again(
-    trained: tuple[Path, Result], data: Path
+    trained: tuple[Path, Result], data: Path, tmp_path: Path
 ):
     model = trained[0] / "model"
-    result = CliRunner().invoke(
-        cli, ["evaluate", str(model), "--data", str(data), "--json"], catch_exceptions=False
-    )
+    arguments = ["evaluate", str(model), "--data", str(data), "--out", str(tmp_path), "--json"]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     _, card = artifact.load(model)
+    printed = json.loads(result.stdout)
+    of_media = [row for row in printed["figures"] if row["unit"] == "media"]
     in_card = [one.model_dump(mode="json") for one in card.evaluations if one.on == "dev"]
-    assert json.loads(result.stdout) == in_card
+    assert [row["figures"] for row in of_media] == [row["figures"] for row in in_card]
+    assert json.loads((tmp_path / "evaluation.json").read_text()) == printed
+    assert "ROC curve" in (tmp_path / "index.html").read_text()
 
 
-def test_a_table_for_people_names_every_source(trained: tuple[Path, Result], data: Path):
-    arguments = ["evaluate", str(trained[0] / "model"), "--data", str(data)]
+def test_a_table_for_people_names_every_source(
+    trained: tuple[Path, Result], data: Path, tmp_path: Path
+):
+    arguments = [
+        *("evaluate", str(trained[0] / "model"), "--data", str(data)),
+        *("--out", str(tmp_path)),
+    ]
     result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert all(source in result.stdout for source in ("all", *SOURCES.values()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 
 from core.vocabulary import MediaKind
-from detector.spec import Card
+from detector.spec import Figure
 from tests.unit.cards import card
-from training import evaluation, evaluation_page, metrics, plots
+from training import evaluation_page, metrics, plots
 from training.crops import Medium
+from training.evaluation import Judgements
+from training.evaluation_report import Report, Trained
 from training.judging import Judged
 
 NASTY = "<script>alert('x')</script>&\""
@@ -54,18 +57,25 @@ MEDIA = [
 ]
 
 
-@pytest.fixture
-def described() -> Card:
-    return card()
-
-
-@pytest.fixture
-def page(described: Card) -> str:
-    found = evaluation.evaluate(MEDIA, described, "dev")
-    one = evaluation_page.Judgements(
-        on="dev", folder=Path("/nowhere"), judged=MEDIA, evaluations=found
+def report(folder: Path, media: list[Judged], **changes: object) -> Report:
+    """Of one model on one set; `changes` are to the card."""
+    model = card(**changes)
+    one = Judgements(card=model, on="dev", folder=folder, judged=tuple(media))
+    return Report(
+        models=(Trained(folder=folder, card=model, called=model.reference),), judgements=(one,)
     )
-    return evaluation_page.render(described, [one])
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A set without attributes of people."""
+    (tmp_path / "labels.csv").write_text("path,label\n")
+    return tmp_path
+
+
+@pytest.fixture
+def page(labelled: Path) -> str:
+    return evaluation_page.render(report(labelled, MEDIA))
 
 
 def test_the_area_under_the_drawn_curve_is_the_auc(scored: tuple) -> None:
@@ -119,8 +129,8 @@ def test_the_worst_errors_come_first_and_apart(page: str) -> None:
     missed, _, accused = page.partition("Reals that score above one half")
     assert missed.index("images/worse") < missed.index("images/missed.png")
     assert "images/accused.png" in accused
-    assert "images/fine.png" not in page
-    assert "images/sure.png" not in page
+    assert "fine.png" not in page
+    assert "sure.png" not in page
 
 
 class _Reader(HTMLParser):
@@ -140,18 +150,51 @@ def test_nothing_on_the_page_runs_or_is_fetched(page: str) -> None:
     reader = _Reader()
     reader.feed(page)
     assert "script" not in reader.tags
-    assert reader.links == []
+    assert all(link.startswith("#") for link in reader.links)
     assert "&lt;script&gt;alert" in page
 
 
-def test_errors_are_shown_as_pictures_inside_the_page(tmp_path: Path, described: Card) -> None:
-    (tmp_path / "images").mkdir()
-    cv2.imwrite(str(tmp_path / "images" / "missed.png"), np.full((400, 300, 3), 99, np.uint8))
-    one = evaluation_page.Judgements(on="dev", folder=tmp_path, judged=MEDIA[1:2], evaluations=[])
-    page = evaluation_page.render(described, [one])
+def test_errors_are_shown_as_pictures_inside_the_page(labelled: Path) -> None:
+    (labelled / "images").mkdir()
+    cv2.imwrite(str(labelled / "images" / "missed.png"), np.full((400, 300, 3), 99, np.uint8))
+    page = evaluation_page.render(report(labelled, MEDIA[1:2]))
     (picture,) = re.findall(r'<img src="(data:image/webp;base64,[^"]+)"', page)
     assert len(picture) > 100
 
 
 def test_a_file_that_is_gone_has_no_picture(tmp_path: Path) -> None:
     assert evaluation_page.thumbnail_of(tmp_path / "gone.png") == ""
+
+
+def test_a_forest_plot_places_each_figure_between_its_ends() -> None:
+    drawn = plots.forest([(NASTY, Figure(value=0.5, low=0.25, high=0.75))], "Rates")
+    (line,) = [e for e in ElementTree.fromstring(drawn).iter("line") if e.get("class") == "span"]
+    (dot,) = ElementTree.fromstring(drawn).iter("circle")
+    low, high = float(line.get("x1") or 0), float(line.get("x2") or 0)
+    assert low < float(dot.get("cx") or 0) < high
+    assert float(dot.get("cx") or 0) == pytest.approx((low + high) / 2, abs=0.1)
+
+
+def test_a_training_curve_falls_when_the_loss_does() -> None:
+    drawn = ElementTree.fromstring(plots.curve("loss", {"loss": [(1, 0.7), (2, 0.4), (3, 0.1)]}))
+    (line,) = drawn.iter("polyline")
+    heights = [float(point.split(",")[1]) for point in (line.get("points") or "").split()]
+    assert heights == sorted(heights)
+    assert heights[0] < heights[-1]
+
+
+def test_several_models_share_one_curve_and_are_told_apart(labelled: Path) -> None:
+    one, other = report(labelled, MEDIA), report(labelled, MEDIA[::-1], version=2)
+    both = Report(models=one.models + other.models, judgements=one.judgements + other.judgements)
+    page = evaluation_page.render(both)
+    assert page.count("ROC curve</text>") == 1
+    assert "test@2 - test@1" in page
+    assert "+0.000 [+0.00, +0.00]" in page
+
+
+def test_the_log_of_the_training_is_drawn(labelled: Path) -> None:
+    history = ({"step": 1, "loss": 0.9, "score": 0.5}, {"step": 2, "loss": 0.5, "score": 0.7})
+    plain = report(labelled, MEDIA)
+    trained = replace(plain.models[0], history=history)
+    page = evaluation_page.render(replace(plain, models=(trained,)))
+    assert page.count('class="curve"') == 2
