@@ -51,8 +51,8 @@ def compare_models(first: Judgements, second: Judgements) -> Comparison:
     """Two models on the same set."""
     return Comparison(
         on=first.on,
-        first=first.card.reference,
-        second=second.card.reference,
+        first=first.model,
+        second=second.model,
         pairs=pairs(first, second),
     )
 
@@ -112,18 +112,18 @@ def against_first(sets: Sequence[Judgements]) -> list[Comparison]:
     return [
         compare_models(first, other)
         for first in plain
-        if first.card == plain[0].card
+        if first.model == plain[0].model
         for other in plain
-        if other.on == first.on and other.card != first.card
+        if other.on == first.on and other.model != first.model
     ]
 
 
 def against_untreated(sets: Sequence[Judgements]) -> list[tuple[str, Comparison]]:
     """Each model's treated sets against the same untreated, with the model's name."""
     return [
-        (plain.card.reference, treatment_losses(plain, treated))
+        (plain.model, treatment_losses(plain, treated))
         for plain in sets
         if not plain.treatment
         for treated in sets
-        if treated.treatment and treated.on == plain.on and treated.card == plain.card
+        if treated.treatment and treated.on == plain.on and treated.model == plain.model
     ]
