@@ -40,6 +40,9 @@ class Settings(BaseSettings):
 
     # --- limits on one item ---
     max_object_bytes: int = Field(default=8 << 30, gt=0)
+    #: Of a remote object that is being read, so much is kept in a nameless file under `data_dir`,
+    #: so that none of it is fetched twice; 0 for none.
+    spool_bytes: int = Field(default=1 << 30, ge=0)
     #: Of one picture or video frame, width times height.
     max_pixels: int = Field(default=100_000_000, gt=0)
     decode_timeout_s: float = Field(default=120.0, gt=0)

@@ -2,8 +2,9 @@
 
 A small object is one GET. A large one is fetched in blocks as they are asked for, several at once
 where the reading goes straight on, and a few blocks are kept, because decoders read little and
-often. A reader that says beforehand which ranges it needs gets these and no more. Every GET carries
-the ETag (`If-Match`), so that all bytes of an open object are of one version of it.
+often; those that are let go of are spooled to a file, so that none is fetched twice. A reader that
+says beforehand which ranges it needs gets these and no more. Every GET carries the ETag
+(`If-Match`), so that all bytes of an open object are of one version of it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from botocore.exceptions import IncompleteReadError
 from core.errors import AccessDenied, FileTooLarge, ObjectChanged, ObjectMissing, StorageRefused
 from core.objects.base import PAGE_ENTRIES, Entry, Filter, ObjectRef
 from core.objects.s3_terms import BROKEN_BODY, CHANGED, FAILURES, Place, translated, undeleted
+from core.objects.spool import Spool
 from core.settings import Settings
 
 #: Objects up to this size are fetched whole with one GET.
@@ -56,6 +58,10 @@ class S3:
     def attempts(self) -> int:
         """How often a request, and a body that broke, is tried in all."""
         return self._settings.s3_attempts
+
+    def new_spool(self) -> Spool:
+        """Room for one object's blocks."""
+        return Spool(self._settings.data_dir / "spool", self._settings.spool_bytes)
 
     def walk(self, source: str, after: str | None, wanted: Filter) -> Iterator[Entry]:
         """Every object that the source names, in the order of the bucket, one page at a time."""
@@ -200,6 +206,7 @@ class S3Source:
         self.bytes_read = 0
         self._block_bytes = BLOCK_BYTES if size > WHOLE_BYTES else max(size, 1)
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._spool = s3.new_spool()
         #: The block behind the last one fetched, and how many were fetched together with it.
         self._next, self._span = 0, 1
         self._expected: Sequence[tuple[int, int]] = ()
@@ -213,7 +220,7 @@ class S3Source:
         if start <= offset < start + len(part):
             return memoryview(part)[offset - start :][:size]
         number = offset // self._block_bytes
-        expected = None if number in self._blocks else self._expected_at(offset)
+        expected = None if self._is_kept(number) else self._expected_at(offset)
         if expected is not None:
             self._part = (offset, self._fetch(offset, min(expected, offset + MAX_PART_BYTES)))
             return memoryview(self._part[1])[:size]
@@ -250,8 +257,12 @@ class S3Source:
     def close(self) -> None:
         """Drop the blocks."""
         self._blocks.clear()
+        self._spool.close()
 
     def _block(self, number: int) -> bytes:
+        if number not in self._blocks and (spooled := self._spool.get(number)) is not None:
+            self._blocks[number] = spooled
+            self._let_go()
         if number not in self._blocks:
             straight_on = number == self._next
             self._span = min(self._span * 2, MAX_SPAN_BLOCKS) if straight_on else 1
@@ -259,15 +270,21 @@ class S3Source:
         self._blocks.move_to_end(number)
         return self._blocks[number]
 
+    def _is_kept(self, number: int) -> bool:
+        return number in self._blocks or number in self._spool
+
+    def _let_go(self) -> None:
+        while len(self._blocks) > KEPT_BLOCKS:
+            self._spool.put(*self._blocks.popitem(last=False))
+
     def _load(self, first: int, count: int) -> None:
         step = self._block_bytes
-        known = (each for each in range(first + 1, first + count) if each in self._blocks)
+        known = filter(self._is_kept, range(first + 1, first + count))
         last = next(known, first + count)
         data = self._fetch(first * step, min(last * step, self.size))
         for number, start in enumerate(range(0, max(len(data), 1), step), first):
             self._blocks[number] = data[start : start + step]
-        while len(self._blocks) > KEPT_BLOCKS:
-            self._blocks.popitem(last=False)
+        self._let_go()
         self._next = last
 
     def _fetch(self, start: int, stop: int) -> bytes:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from core.errors import (
 )
 from core.objects import OpenObject, s3
 from core.objects.s3_terms import Place, translated
+from core.objects.spool import Spool
 
 PLACE = Place(bucket="bucket", key="film.mp4")
 MIB = 1 << 20
@@ -44,8 +46,8 @@ class Bucket:
 
     attempts = 3
 
-    def __init__(self, data: bytes, etag: str = "e1") -> None:
-        self.data, self.etag = data, etag
+    def __init__(self, data: bytes, etag: str = "e1", spool: Path | None = None) -> None:
+        self.data, self.etag, self.spool = data, etag, spool
         self.ranges: list[tuple[int, int]] = []
         #: For each coming GET: how many bytes arrive before which error.
         self.breaks: list[tuple[int, Exception | None]] = []
@@ -66,6 +68,9 @@ class Bucket:
         received, error = self.breaks.pop(0) if self.breaks else (stop - start, None)
         body = Body(self.data[start:stop][:received], error)
         return {"ETag": f'"{self.etag}"', "ContentLength": stop - start, "Body": body}
+
+    def new_spool(self) -> Spool:
+        return Spool(self.spool or Path("/nowhere"), 24 * MIB if self.spool else 0)
 
     def open(self) -> OpenObject:
         return OpenObject(s3.S3Source(self, PLACE, size=len(self.data), etag="e1"))  # type: ignore[arg-type]
@@ -184,10 +189,44 @@ def test_only_so_many_blocks_are_kept():
     assert not source._blocks
 
 
+def test_what_does_not_stay_in_memory_is_not_fetched_twice(tmp_path):
+    bucket = Bucket(os.urandom(20 * MIB), spool=tmp_path / "spool")
+    with bucket.open() as reader:
+        assert reader.read() == bucket.data
+        reader.expect([(2 * MIB, 3 * MIB)])
+        reader.seek(2 * MIB + 5)
+        assert reader.read(MIB) == bucket.data[2 * MIB + 5 :][:MIB]
+        reader.seek(0)
+        assert reader.read() == bucket.data
+        assert reader.bytes_read == len(bucket.data)
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_spool_takes_no_more_than_it_may_and_the_rest_is_fetched_again(tmp_path):
+    bucket = Bucket(os.urandom(30 * MIB), spool=tmp_path / "spool")
+    with bucket.open() as reader:
+        for _ in range(2):
+            reader.seek(0)
+            assert reader.read() == bucket.data
+        assert 36 * MIB <= reader.bytes_read < 60 * MIB
+
+
+def test_a_disk_that_refuses_costs_fetching_again_and_nothing_else(tmp_path):
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    bucket = Bucket(os.urandom(20 * MIB), spool=tmp_path / "spool")
+    with bucket.open() as reader:
+        for _ in range(2):
+            reader.seek(0)
+            assert reader.read() == bucket.data
+        assert reader.bytes_read > len(bucket.data)
+
+
+@pytest.mark.parametrize("spooled", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_any_order_of_reading_gives_the_bytes_of_the_object(seed):
+def test_any_order_of_reading_gives_the_bytes_of_the_object(seed, spooled, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3, "KEPT_BLOCKS", s3.MAX_SPAN_BLOCKS)
     dice = random.Random(seed)
-    bucket = Bucket(dice.randbytes(12 * MIB + 17))
+    bucket = Bucket(dice.randbytes(12 * MIB + 17), spool=tmp_path if spooled else None)
     with bucket.open() as reader:
         for _ in range(200):
             offset, size = dice.randrange(len(bucket.data)), dice.randrange(3 * MIB)
