@@ -98,7 +98,8 @@ def service_settings(database_url: str, redis_folder: Path, s3_server: S3Server)
             "decode_workers": 1,
             "frame_batch": 4,
             "items_ahead": 4,
-            "lease_s": 6,
+            # Long enough for a worker that gets a tenth of a core.
+            "lease_s": 15,
             "stop_s": 20,
         }
     )

@@ -236,14 +236,17 @@ def test_a_killed_workers_items_are_finished_by_the_next_one(
     wait_for_some(database, scan_id)
     os.killpg(worker.pid, signal.SIGKILL)
     worker.wait()
-    held = counts(database, scan_id).by_status[ItemStatus.LEASED]
+    with database.transaction() as session:
+        held = session.scalars(select(Item.id).where(Item.status == ItemStatus.LEASED)).all()
     parts.start("worker")
     wait_for_state(database, scan_id, ScanState.FINISHED, parts)
     ended = counts(database, scan_id)
     assert (ended.by_status[ItemStatus.DONE], ended.by_status[ItemStatus.FAILED]) == (81, 1)
     assert verdicts_per_item(database, scan_id) == {1}
     with database.transaction() as session:
-        assert session.scalar(select(func.count()).where(Item.crashes == 1)) == held
+        blamed = session.scalars(select(Item.id).where(Item.crashes > 0)).all()
+    # On a machine that is busy enough a worker that lives may lose a lease, too.
+    assert set(held) <= set(blamed)
 
 
 def test_a_worker_that_is_asked_to_stop_leaves_nothing_in_its_hands(
