@@ -293,11 +293,22 @@ def _by_idempotency_key(session: Session, request: ScanRequest) -> Scan | None:
     )
 
 
+#: What a repeated request repeats, besides what its fingerprint covers and what it keeps.
+_SAME = (
+    "priority",
+    "attributes",
+    "callback_url",
+    "audit_probability",
+    "fake_probability",
+    "uncertain_probability",
+    "blur",
+)
+
+
 def _refuse_other(session: Session, scan: Scan, request: ScanRequest) -> ScanRecord:
     """The scan, if all that its caller can say was the same; results are not all that matters."""
-    given = (request.fingerprint(), request.priority, request.attributes, request.callback_url)
-    found = (scan.fingerprint, scan.priority, scan.attributes, scan.callback_url)
-    if (*found, scan.keep, scan.blur) != (*given, _kept(request), request.blur):
+    given = (request.fingerprint(), _kept(request), *(getattr(request, name) for name in _SAME))
+    if given != (scan.fingerprint, scan.keep, *(getattr(scan, name) for name in _SAME)):
         raise IdempotencyConflict(
             f"The idempotency key {scan.idempotency_key!r} came with another request before "
             f"(scan {scan.id}); use a new key for a new request."

@@ -72,6 +72,8 @@ def test_a_repeated_request_is_the_same_after_another_model_was_promoted(client,
         {"plan": "uniform:4"},
         {"priority": "bulk"},
         {"metadata": {"ticket": 4712}},
+        {"audit_probability": 0.25},
+        {"keep": {"faces": 1}},
         {"callback_url": "https://desk.example.com/hook"},
     ],
 )
