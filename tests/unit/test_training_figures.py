@@ -8,7 +8,7 @@ import pytest
 from core.errors import UsageError
 from core.vocabulary import MediaKind
 from detector.calibration import probability
-from detector.spec import Aggregation
+from detector.spec import Aggregation, Platt, Thresholds
 from tests.unit.cards import card
 from tests.unit.training_cache import medium
 from training import calibrate, evaluation, metrics
@@ -195,6 +195,23 @@ def test_operating_points_hold_their_false_positive_rate_and_leave_a_band():
         assert thresholds.false_positive_rate <= 0.05
         assert thresholds.false_positive_rate < thresholds.false_positive_rate_upper
         assert 0 < thresholds.real_below <= thresholds.fake_from < 1
+
+
+def test_thresholds_are_stricter_where_sources_differ_in_their_scores():
+    still, platt = Aggregation(rule="mean"), Platt(slope=1.0, offset=0.0)
+    rng = np.random.default_rng(2)
+    fakes = [judged(f"images/fake/{n}", [z]) for n, z in enumerate(rng.normal(4, 1, 100))]
+
+    def limits(shift: float) -> Thresholds:
+        reals = [
+            judged(f"images/real/{source}-{n}", [shift * source + z], source=f"source {source}")
+            for source in range(6)
+            for n, z in enumerate(np.random.default_rng(source).normal(0, 1, 50))
+        ]
+        return calibrate.operate(fakes + reals, still, platt)
+
+    assert limits(0.0).false_positive_rate > 0.04
+    assert limits(1.5).false_positive_rate < 0.025
 
 
 def test_below_real_below_hardly_anything_is_fake():
