@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -77,19 +77,34 @@ def import_(source: str, name: str, label: Label | None, licence: str, plan: str
     "--test", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="SHARE"
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-def snapshot(name: str, sets: tuple[str, ...], validation: float, test: float, seed: int) -> None:
+@click.option(
+    "--hold-out",
+    multiple=True,
+    metavar="SOURCE|GROUP",
+    help="Validates whole, so that validation speaks of sources that training never sees.",
+)
+@click.option(
+    "--join",
+    is_flag=True,
+    help="Draw groups together that show the same file or nearly the same picture.",
+)
+def snapshot(name: str, sets: tuple[str, ...], hold_out: tuple[str, ...], **shares: Any) -> None:
     """Freeze sets as the snapshot NAME, split by group; refused where splits leak into each other.
 
+    The same sets, shares and seed give the same SHA-256 on every machine, and train models with
+    `deepsweep train --snapshot NAME`.
+
     \b
-    Example:
+    Examples:
       deepsweep data snapshot autumn --set train --set dev=test --validation 0.1
+      deepsweep data snapshot autumn --set train --test 0.1 --join --hold-out some/source
     """
     from cli.database import opened
     from cli.environment import read_settings
     from training import snapshots
 
     settings = read_settings()
-    plan = snapshots.Plan(sets=dict(map(_set, sets)), validation=validation, test=test, seed=seed)
+    plan = snapshots.Plan(sets=dict(map(_set, sets)), hold_out=hold_out, **shares)
     actor = f"command line: {getpass.getuser()}"
     with opened(settings) as database:
         record = snapshots.freeze(database, settings, name, plan, actor=actor)

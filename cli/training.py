@@ -42,6 +42,12 @@ class SearchableCommand(RecipeCommand):
     having = "search"
 
 
+class PhasedCommand(RecipeCommand):
+    """A command for the published systems' recipes, which train in phases."""
+
+    having = "phases"
+
+
 def recipes(having: str = "") -> list[tuple[str, str]]:
     """Name and document of each recipe, the shipped model's first."""
     folder = Path(__file__).parent.parent / "training" / "recipes"

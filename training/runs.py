@@ -7,7 +7,7 @@ one place that knows which recipe goes to which.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from core.errors import UsageError
@@ -90,6 +90,11 @@ def run(asked: Asked, watch: Watch) -> Origin:
             on_step=watch.on_step,
         )
     return origin(asked)
+
+
+def with_frozen(asked: Asked, frozen: Frozen | None) -> Asked:
+    """The same, on a snapshot where one is given."""
+    return replace(asked, frozen=frozen)
 
 
 def load(asked: Asked) -> Recipe | Published:

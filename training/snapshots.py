@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -46,6 +46,10 @@ class Plan:
     validation: float = 0.1
     test: float = 0.0
     seed: int = 0
+    #: Sources and groups that validate whole; what is shown of them speaks of the unseen.
+    hold_out: tuple[str, ...] = ()
+    #: Draw groups that show the same picture or file together, instead of refusing them.
+    join: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +71,14 @@ class Leak:
     """Two media in two splits that must not be apart."""
 
     why: str
-    first: str
-    first_split: Split
-    second: str
-    second_split: Split
+    first: Listed
+    second: Listed
 
     def __str__(self) -> str:
-        return f"{self.why}: {self.first} ({self.first_split}), {self.second} ({self.second_split})"
+        first, second = (
+            f"{one.set}/{one.example.media.path} ({one.split})" for one in (self.first, self.second)
+        )
+        return f"{self.why}: {first}, {second}"
 
 
 def freeze(
@@ -84,12 +89,12 @@ def freeze(
     Raises UsageError for a set that was not imported or has no faces, LeakBetweenSplits with the
     list, NotInThisState where the name stands for another list.
     """
-    listed = gather(settings, plan)
-    leaks = find_leaks(listed)
+    listed, leaks = _divided(settings, plan)
     if leaks:
         raise LeakBetweenSplits(
-            f"{len(leaks)} leaks between splits; put what belongs together into one group, or "
-            "leave one of the two out.\n" + "\n".join(map(str, leaks))
+            f"{len(leaks)} leak(s) between splits; put what belongs together into one group, or "
+            "leave one of the two out (--join does the first where groups are drawn).\n"
+            + "\n".join(map(str, leaks))
         )
     manifest = make_manifest(name, plan, listed)
     with database.transaction() as session:
@@ -115,20 +120,49 @@ def manifest_path(settings: Settings, name: str) -> Path:
     return settings.data_dir / "snapshots" / f"{name}.json"
 
 
+def _divided(settings: Settings, plan: Plan) -> tuple[list[Listed], list[Leak]]:
+    """The crops with their splits and what leaks; what may be joined is, until nothing does."""
+    listed = gather(settings, plan)
+    together: dict[str, str] = {}
+    while True:
+        listed = _draw(listed, plan, together)
+        leaks = find_leaks(listed)
+        loose = [leak for leak in leaks if not {leak.first.set, leak.second.set} & _pinned(plan)]
+        if not plan.join or not loose:
+            return listed, leaks
+        for leak in loose:
+            pair = (leak.first.example.media.group, leak.second.example.media.group)
+            _join(together, pair, preferred=plan.hold_out)
+
+
+def _pinned(plan: Plan) -> set[str]:
+    return {name for name, split in plan.sets.items() if split is not None}
+
+
+def _join(together: dict[str, str], groups: Iterable[str], preferred: Collection[str] = ()) -> None:
+    """Let groups, and all that were joined to any of them, be drawn under one name.
+
+    It is a preferred one where there is one, so that what is joined to it shares its fate.
+    """
+    names = {_name(together, group) for group in groups}
+    lowest = min(names, key=lambda name: (name not in preferred, name))
+    joined = {group for group, name in together.items() if name in names}
+    together |= dict.fromkeys({*groups, *names, *joined}, lowest)
+
+
+def _name(together: Mapping[str, str], group: str) -> str:
+    return together.get(group, group)
+
+
 def gather(settings: Settings, plan: Plan) -> list[Listed]:
-    """Every crop of the plan's sets with its split, ordered by what it is and not by its place."""
+    """Every crop of the plan's sets, ordered by what it is and not by its place.
+
+    Those of sets whose groups are drawn stand under `train` until they are.
+    """
     found: list[Listed] = []
-    drawn: list[tuple[str, Example]] = []
     for name, pinned in plan.sets.items():
         examples = _examples(imports.folder_of(settings, name), name)
-        if pinned is None:
-            drawn += [(name, example) for example in examples]
-        else:
-            found += _list(settings, name, examples, dict.fromkeys(_groups(examples), pinned))
-    splits = _draw([example for _, example in drawn], plan)
-    for name in dict.fromkeys(name for name, _ in drawn):
-        examples = [example for of, example in drawn if of == name]
-        found += _list(settings, name, examples, splits)
+        found += _list(settings, name, examples, pinned or Split.TRAIN)
     return sorted(found, key=_order)
 
 
@@ -141,16 +175,7 @@ def find_leaks(listed: Sequence[Listed]) -> list[Leak]:
     for first, second in combinations(by_split.values(), 2):
         for why, a, b in _pairs(first, second):
             key = (a.example.media.path, b.example.media.path)
-            found.setdefault(
-                key,
-                Leak(
-                    why=why,
-                    first=f"{a.set}/{key[0]}",
-                    first_split=a.split,
-                    second=f"{b.set}/{key[1]}",
-                    second_split=b.split,
-                ),
-            )
+            found.setdefault(key, Leak(why=why, first=a, second=b))
     return list(found.values())
 
 
@@ -161,7 +186,7 @@ def make_manifest(name: str, plan: Plan, listed: Sequence[Listed]) -> dict[str, 
         "format": 1,
         "name": name,
         "sha256": digest(examples),
-        "recipe": asdict(plan) | {"sets": dict(plan.sets)},
+        "recipe": asdict(plan) | {"sets": dict(plan.sets), "hold_out": list(plan.hold_out)},
         "counts": _counts(listed),
         "examples": examples,
     }
@@ -206,26 +231,47 @@ def _examples(folder: Path, name: str) -> list[Example]:
     return found
 
 
-def _groups(examples: Iterable[Example]) -> set[str]:
-    return {example.media.group for example in examples}
+def _draw(listed: Sequence[Listed], plan: Plan, together: Mapping[str, str]) -> list[Listed]:
+    """The crops under the splits that their groups draw; pinned sets keep theirs."""
+    pinned = _pinned(plan)
+    splits = _draw_groups(
+        [_renamed(one.example, together) for one in listed if one.set not in pinned], plan
+    )
+    return [
+        one
+        if one.set in pinned
+        else replace(one, split=splits[_name(together, one.example.media.group)])
+        for one in listed
+    ]
 
 
-def _draw(examples: Sequence[Example], plan: Plan) -> dict[str, Split]:
+def _renamed(example: Example, together: Mapping[str, str]) -> Example:
+    name = _name(together, example.media.group)
+    return replace(example, media=replace(example.media, group=name))
+
+
+def _draw_groups(examples: Sequence[Example], plan: Plan) -> dict[str, Split]:
     """The split of each group."""
+    whole = Validation(share=0.0, sources=plan.hold_out, groups=plan.hold_out, frames=_ALL_FRAMES)
+    held = splitting.split(examples, whole, plan.seed)
     test = Validation(share=plan.test, frames=_ALL_FRAMES)
-    first = splitting.split(examples, test, plan.seed)
+    first = splitting.split(held.train, test, plan.seed)
     share = Validation(share=plan.validation, frames=_ALL_FRAMES)
     # Another seed: the groups just drawn are those with the lowest draws of this one.
     second = splitting.split(first.train, share, plan.seed + 1)
     return (
         dict.fromkeys(_groups(first.validation), Split.TEST)
-        | dict.fromkeys(_groups(second.validation), Split.VALIDATION)
+        | dict.fromkeys(_groups([*held.validation, *second.validation]), Split.VALIDATION)
         | dict.fromkeys(_groups(second.train), Split.TRAIN)
     )
 
 
+def _groups(examples: Iterable[Example]) -> set[str]:
+    return {example.media.group for example in examples}
+
+
 def _list(
-    settings: Settings, name: str, examples: Sequence[Example], splits: Mapping[str, Split]
+    settings: Settings, name: str, examples: Sequence[Example], split: Split
 ) -> Iterator[Listed]:
     folder = imports.folder_of(settings, name)
     facts = imports.read_facts(folder)
@@ -237,7 +283,7 @@ def _list(
             example=example,
             facts=facts[example.media.path],
             face=faces[place],
-            split=splits[example.media.group],
+            split=split,
             sha256=hashlib.sha256((folder / example.file).read_bytes()).hexdigest(),
             looks=likeness.look(crops.load_crop(folder, example)),
         )
