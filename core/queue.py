@@ -59,6 +59,10 @@ EXPLAIN = "deepsweep.explain"
 RECONCILE = "deepsweep.reconcile"
 #: Delete uploads whose time is over. Argument: where the listing of them goes on, "" at its start.
 TIDY_UPLOADS = "deepsweep.tidy_uploads"
+#: Delete kept face crops whose time is over. Argument: "first", or "next" where there are more.
+EXPIRE_CROPS = "deepsweep.expire_crops"
+#: Delete pictures of crops that no row names. Argument: as of TIDY_UPLOADS.
+SWEEP_CROPS = "deepsweep.sweep_crops"
 #: Take up a training run. Argument: the run's id.
 TRAIN = "deepsweep.train"
 
@@ -66,6 +70,8 @@ _QUEUE_OF = {
     EXPAND: Queues.EXPAND,
     RECONCILE: Queues.EXPAND,
     TIDY_UPLOADS: Queues.EXPAND,
+    EXPIRE_CROPS: Queues.EXPAND,
+    SWEEP_CROPS: Queues.EXPAND,
     SCAN: Queues.SCAN_BULK,
     EXPLAIN: Queues.SCAN_INTERACTIVE,
     TRAIN: Queues.TRAIN,

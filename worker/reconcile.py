@@ -18,7 +18,7 @@ from core.settings import Settings
 from core.vocabulary import Priority
 from db import leases, listing, partitions, scans, training_runs, upkeep, webhooks
 from db.session import Database
-from worker import schedule, uploads
+from worker import retention, schedule, uploads
 from worker.claims import is_dead
 
 _log = logging.getLogger(__name__)
@@ -145,6 +145,8 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         found.callbacks = bool(webhooks.due(session, limit=1))
         found.training_run = training_runs.waiting(session)
         tidy = upkeep.is_due(session, uploads.JOB, uploads.EVERY)
+        expire = upkeep.is_due(session, retention.EXPIRY, retention.EXPIRY_EVERY)
+        sweep = upkeep.is_due(session, retention.SWEEP, retention.SWEEP_EVERY)
     found.unlisted = len(unlisted)
     found.waiting = [str(priority) for priority in waiting]
     for scan_id in unlisted:
@@ -157,3 +159,7 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         hint(queue.TRAIN, str(found.training_run))
     if tidy:
         hint(queue.TIDY_UPLOADS, "")
+    if expire:
+        hint(queue.EXPIRE_CROPS, "first")
+    if sweep:
+        hint(queue.SWEEP_CROPS, "")

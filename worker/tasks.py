@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from core import queue
@@ -18,8 +18,9 @@ from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import Priority
 from db import upkeep
+from db.crop_store import CropStore
 from db.session import Database
-from worker import expand, reconcile, uploads
+from worker import expand, reconcile, retention, uploads
 from worker.callbacks import deliver_due
 
 _log = logging.getLogger(__name__)
@@ -64,8 +65,13 @@ class Context:
     explainer: Explains | None = None
     #: Has training runs worked on; None in a process that does not.
     trainers: Trains | None = None
+    #: Where kept crops lie.
+    crop_store: CropStore = field(init=False)
     #: Messages handled so far: what shows that the process consumes.
     handled: int = 0
+
+    def __post_init__(self) -> None:
+        self.crop_store = CropStore(self.settings, self.storage)
 
 
 def register(app: Any, context: Context) -> None:
@@ -77,6 +83,8 @@ def register(app: Any, context: Context) -> None:
         queue.DELIVER: deliver,
         queue.RECONCILE: tidy_up,
         queue.TIDY_UPLOADS: tidy_uploads,
+        queue.EXPIRE_CROPS: expire_crops,
+        queue.SWEEP_CROPS: sweep_crops,
     }
     for name, work in works.items():
         app.task(name=name)(_shell(context, name, work))
@@ -156,3 +164,33 @@ def tidy_uploads(context: Context, after: str) -> None:
         return
     if done.after is not None:
         context.hint(queue.TIDY_UPLOADS, done.after)
+
+
+def expire_crops(context: Context, step: str) -> None:
+    """Delete some of the crops whose time is over, and ask to go on where there are more."""
+    if step == "first":
+        with context.database.transaction() as session:
+            if not upkeep.begin_period(session, retention.EXPIRY, retention.EXPIRY_EVERY):
+                return
+    try:
+        done = retention.expire(context.database, context.settings, context.crop_store)
+    except PermanentError as error:
+        _log.error("crops_not_expired", extra={"code": error.code, "why": str(error)})
+        return
+    if done.more:
+        context.hint(queue.EXPIRE_CROPS, "next")
+
+
+def sweep_crops(context: Context, after: str) -> None:
+    """Look through a part of the store of crops, and ask to go on where there is more of it."""
+    if not after:
+        with context.database.transaction() as session:
+            if not upkeep.begin_period(session, retention.SWEEP, retention.SWEEP_EVERY):
+                return
+    try:
+        done = retention.sweep(context.database, context.crop_store, after or None)
+    except PermanentError as error:
+        _log.error("crops_not_swept", extra={"code": error.code, "why": str(error)})
+        return
+    if done.after is not None:
+        context.hint(queue.SWEEP_CROPS, done.after)

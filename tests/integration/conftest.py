@@ -10,6 +10,7 @@ from tests.integration.api_fixtures import (
     scanned,
     stranger,
 )
+from tests.integration.crop_fixtures import kept
 from tests.integration.db_fixtures import (
     _engine,
     database,
@@ -46,6 +47,7 @@ __all__ = [
     "engine",
     "faulty_s3",
     "hints",
+    "kept",
     "live",
     "model",
     "model_folder",
