@@ -97,6 +97,21 @@ def rollback(reason: str) -> None:
 
 @models.command()
 @click.argument("name", metavar="NAME@N")
+@click.option("--share", type=click.FloatRange(0, 1), required=True, help="0 to end it.")
+def shadow(name: str, share: float) -> None:
+    """Have the challenger NAME@N judge a share of live items beside the champion.
+
+    Verdicts stay the champion's; where the two say the opposite, a reviewer is asked.
+    """
+    from db import registry
+
+    with _database() as (_, database), database.transaction() as session:
+        record = registry.shadow(session, name, share, actor=_actor())
+    click.echo(f"{record.reference} judges {share:.0%} of live items along.")
+
+
+@models.command()
+@click.argument("name", metavar="NAME@N")
 @_reason
 def retire(name: str, reason: str) -> None:
     """Take NAME@N out of use for good. Its verdicts stay."""

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
-from core.vocabulary import ItemStatus, SamplingPlan, Verdict
+from core.vocabulary import ItemStatus, SamplingPlan, Verdict, VerdictRole
 from db import sampling
 from db.canonical import canonical_sha256
 from db.leases import Claim
@@ -139,6 +139,8 @@ def find_shared(
             VerdictRow.model_version_id == model_version_id,
             VerdictRow.plan == str(plan),
             VerdictRow.settings_sha256 == canonical_sha256(dict(settings)),
+            # A shadow has neither frames nor faces to take over.
+            VerdictRow.role == VerdictRole.SCAN,
             # A copy's faces may be older than it looks: share from the first-hand verdict.
             VerdictRow.shared.is_(False),
         )

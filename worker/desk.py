@@ -137,6 +137,10 @@ class Desk:
             self._open[source.key] = source
             yield source
 
+    def source_of(self, key: Hashable) -> ItemSource:
+        """An item that is on its way."""
+        return self._open[key]
+
     def engine_of(self, key: Hashable) -> EngineKey:
         """Which engine judges an item that is on its way."""
         return self._open[key].judging.engine

@@ -27,6 +27,7 @@ from worker.desk import Desk, Tally, Watch
 from worker.engines import Engines
 from worker.meters import Meters
 from worker.patience import Patience
+from worker.shadow import Shadow
 
 _log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Pipeline:
     meters: Meters = field(default_factory=Meters)
 
     engines: Engines = field(init=False)
+    shadow: Shadow = field(init=False)
     tally: Tally = field(default_factory=Tally, init=False)
     _patience: Patience = field(init=False)
     _desk: Desk | None = field(default=None, init=False)
@@ -65,6 +67,12 @@ class Pipeline:
             key_of=lambda key: self._at_desk().engine_of(key),
             in_use=lambda: self._at_desk().engines_in_use(),
             faces_kept=lambda key: self._at_desk().faces_kept(key),
+        )
+
+        self.shadow = Shadow(
+            database=self.database,
+            settings=self.settings,
+            source_of=lambda key: self._at_desk().source_of(key),
         )
 
     def run(self, over: Callable[[], bool] = lambda: False) -> None:
@@ -90,6 +98,7 @@ class Pipeline:
                 claims.close()
                 with contextlib.closing(events), contextlib.closing(desk):
                     self.engines.forget_batches()
+                    self.shadow.forget()
 
     @property
     def claims(self) -> Claims | None:
@@ -110,11 +119,15 @@ class Pipeline:
 
     def _judge(self, desk: Desk, events: Iterator[Event | None]) -> None:
         for event in events:
+            self.shadow.feed(event)
             for result in self.engines.feed(event):
                 desk.record(result)
+            self.shadow.write()
+        self.shadow.feed(None)
         for result in self.engines.feed(None):
             desk.record(result)
         desk.finish()
+        self.shadow.finish()
 
     def _at_desk(self) -> Desk:
         if self._desk is None:
