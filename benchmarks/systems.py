@@ -5,7 +5,7 @@
 The budget is processor seconds of training, the making of batches included, the same for every
 system and divided evenly among a system's phases; no validation decides anything. Steps are timed
 first, so that a run which was stopped is taken up with the same number of them. What is done
-already is kept below --out, by budget: a larger one later starts anew beside it.
+already is kept below --out; another snapshot or budget starts anew beside it.
 """
 
 from __future__ import annotations
@@ -80,18 +80,18 @@ class Result:
 def main() -> None:
     """The command line."""
     options = _arguments()
+    machine.set_up(1)
+    snapshot = frozen(options.snapshot, options.out)
+    assert snapshot is not None
     asked = Asked(
         data=options.data,
-        out=options.out / f"{options.budget:g}s",
+        out=options.out / _folder(options, snapshot),
         budget_s=options.budget,
         batch=options.batch,
         frames=options.frames,
         media=options.media,
         rounds=options.rounds,
     )
-    machine.set_up(1)
-    snapshot = frozen(options.snapshot, options.out)
-    assert snapshot is not None
     sets = systems_judged.sets_of(snapshot, asked.frames, asked.media)
     names = options.systems or [*_in_order(), MOBILENET.stem]
     with _progress(len(names)) as progress:
@@ -100,6 +100,15 @@ def main() -> None:
     text = _table(results, speeds, sets, snapshot, asked)
     (asked.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
+
+
+def _folder(options: argparse.Namespace, snapshot: Frozen) -> str:
+    """A name for all that results depend on."""
+    media = options.media or "all"
+    return (
+        f"{snapshot.sha256[:8]}-{options.budget:g}s-batch{options.batch}-frames{options.frames}"
+        f"-media{media}"
+    )
 
 
 def recipe_of(name: str) -> Published:
