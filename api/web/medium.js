@@ -183,7 +183,8 @@ function draw() {
   svg.hidden = !medium || !frame;
   if (!medium || !frame || !medium.clientWidth) return;
   const { width, height } = item.medium;
-  Object.assign(svg.style, { left: `${medium.offsetLeft}px`, top: `${medium.offsetTop}px`, width: `${medium.clientWidth}px`, height: `${medium.clientHeight}px` });
+  const place = medium.getBoundingClientRect(), around = $("view").getBoundingClientRect();
+  Object.assign(svg.style, { left: `${place.left - around.left}px`, top: `${place.top - around.top}px`, width: `${place.width}px`, height: `${place.height}px` });
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.setAttribute("preserveAspectRatio", "none");
   const unit = width / medium.clientWidth;
