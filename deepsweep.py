@@ -57,6 +57,9 @@ COMMANDS = {
     "grade": LazyCommand(
         module="cli.grade", attribute="grade", help="Hold a scan's results against labels."
     ),
+    "items": LazyCommand(
+        module="cli.items", attribute="items", help="Erase what is known of single items."
+    ),
     "estimate": LazyCommand(
         module="cli.estimate",
         attribute="estimate",

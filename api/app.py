@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from api import (
+    crops,
     dashboard,
     description,
     estimates,
@@ -43,7 +44,7 @@ from db.session import Database, connect
 
 _ROUTED = (
     *(scans, items, media, upload_routes, models, health, metrics, pages),
-    *(estimates, training_runs),
+    *(estimates, crops, training_runs),
     *(review_pages, review, dashboard, scan_pages),
 )
 #: Requests that are worked on at once. Python runs one at a time; the others wait for PostgreSQL
