@@ -69,6 +69,11 @@ class Frame(BaseModel):
     index: int = Field(description="Position in presentation order, from 0.", ge=0)
     pts_s: float = Field(description="Presentation time from the start, seconds.")
     score: Score | None = Field(description="The highest of its faces'; null without a face.")
+    same_as: int | None = Field(
+        default=None,
+        description="Index of the frame that looks the same and whose scores it shares.",
+        ge=0,
+    )
     faces: list[Face]
 
 

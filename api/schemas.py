@@ -152,7 +152,8 @@ class NewScan(Request):
     plan: Annotated[str, StringConstraints(max_length=64), AfterValidator(_a_plan)] = Field(
         default=str(DEFAULT_PLAN),
         description="How frames of videos are chosen: `uniform:16` (N over the duration), "
-        "`every:2` (seconds), `random:5:7` (N, seed) or `keyframes:8`.",
+        "`every:2` (seconds), `random:5:7` (N, seed), `keyframes:8` or `adaptive:8-32` "
+        "(8 first, up to 32 while the verdict is uncertain).",
     )
     model: Annotated[str, StringConstraints(max_length=80)] | None = Field(
         default=None,

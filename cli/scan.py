@@ -78,8 +78,8 @@ class Device(click.ParamType):
     metavar="PLAN",
     default=str(DEFAULT_PLAN),
     show_default=True,
-    help="Which frames of a video are looked at: uniform:N, every:SECONDS, random:N[:SEED] or "
-    "keyframes:N.",
+    help="Which frames of a video are looked at: uniform:N, every:SECONDS, random:N[:SEED], "
+    "keyframes:N or adaptive:FIRST-MOST, which takes more frames only while it is uncertain.",
 )
 @click.option("--model", metavar="NAME@N", help="Judge with this model instead of the champion.")
 @click.option("--json", "json_to", metavar="FILE", help="Write a JSON line for each item.")

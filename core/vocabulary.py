@@ -95,6 +95,9 @@ class PlanKind(enum.StrEnum):
     #: Of N equal parts of the duration the keyframe nearest to the middle, which is the cheapest to
     #: decode; the middle itself where a part has none.
     KEYFRAMES = "keyframes"
+    #: A few frames first, and more of them only while the verdict is uncertain: up to N, which are
+    #: those of `uniform:N`.
+    ADAPTIVE = "adaptive"
 
 
 class VerdictRole(enum.StrEnum):
@@ -235,13 +238,16 @@ MAX_FRAMES_PER_ITEM = 512
 class SamplingPlan:
     """Which frames of a video are looked at.
 
-    The text forms are `uniform:N`, `every:SECONDS`, `random:N[:SEED]` and `keyframes:N`;
-    `str(plan)` gives the canonical text back, which is what tables and reports carry.
+    The text forms are `uniform:N`, `every:SECONDS`, `random:N[:SEED]`, `keyframes:N` and
+    `adaptive:FIRST-MOST`; `str(plan)` gives the canonical text back, which is what tables and
+    reports carry.
     """
 
     kind: PlanKind
-    #: Number of frames; None for `every`.
+    #: Number of frames, for `adaptive` the most; None for `every`.
     count: int | None = None
+    #: Frames that are looked at first; only for `adaptive`.
+    first: int | None = None
     #: Seconds between frames; only for `every`.
     period_s: float | None = None
     #: Seed of the draw; only for `random`.
@@ -255,6 +261,8 @@ class SamplingPlan:
             kind = PlanKind(word)
             if kind is PlanKind.EVERY:
                 return cls(kind=kind, period_s=_period(argument))
+            if kind is PlanKind.ADAPTIVE:
+                return cls._adaptive(argument)
             count_text, _, seed_text = argument.partition(":")
             if seed_text and kind is not PlanKind.RANDOM:
                 raise ValueError(f"{kind} takes no seed")
@@ -262,12 +270,22 @@ class SamplingPlan:
         except ValueError as error:
             raise BadSamplingPlan(
                 f"{text!r} is not a sampling plan ({error}); use uniform:16, every:2, "
-                "random:5, random:5:7 (with a seed) or keyframes:8."
+                "random:5, random:5:7 (with a seed), keyframes:8 or adaptive:8-32."
             ) from error
+
+    @classmethod
+    def _adaptive(cls, argument: str) -> SamplingPlan:
+        first_text, _, most_text = argument.partition("-")
+        first, most = _count(first_text), _count(most_text)
+        if first >= most:
+            raise ValueError("the first number is the smaller one")
+        return cls(kind=PlanKind.ADAPTIVE, first=first, count=most)
 
     def __str__(self) -> str:
         if self.kind is PlanKind.EVERY:
             return f"{self.kind}:{self.period_s:g}"
+        if self.kind is PlanKind.ADAPTIVE:
+            return f"{self.kind}:{self.first}-{self.count}"
         if self.kind is PlanKind.RANDOM and self.seed:
             return f"{self.kind}:{self.count}:{self.seed}"
         return f"{self.kind}:{self.count}"

@@ -175,14 +175,14 @@ def _frames(session: Session, judged: dict[int, datetime]) -> dict[int, list[Doc
     rows = session.execute(
         select(
             *(FrameVerdict.verdict_id, FrameVerdict.frame_index),
-            *(FrameVerdict.pts_s, FrameVerdict.score),
+            *(FrameVerdict.pts_s, FrameVerdict.score, FrameVerdict.same_as),
         )
         .where(FrameVerdict.verdict_id.in_(list(judged)))
         .order_by(FrameVerdict.verdict_id, FrameVerdict.frame_index)
     )
-    for verdict_id, index, pts_s, score in rows:
+    for verdict_id, index, pts_s, score, same_as in rows:
         found = faces.get((verdict_id, index), [])
-        frame = {"index": index, "pts_s": pts_s, "score": score, "faces": found}
+        frame = {"index": index, "pts_s": pts_s, "score": score, "same_as": same_as, "faces": found}
         frames[verdict_id].append(frame)
     return frames
 

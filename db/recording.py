@@ -76,10 +76,10 @@ _RECORD = text(
         FROM held, medium
         RETURNING id, created_at
     ), frames AS (
-        INSERT INTO frame_verdict (verdict_id, frame_index, pts_s, score, faces)
+        INSERT INTO frame_verdict (verdict_id, frame_index, pts_s, score, faces, same_as)
         SELECT judged.id, one.* FROM judged, unnest(CAST(:index AS int[]),
             CAST(:pts_s AS float8[]), CAST(:frame_score AS float8[]),
-            CAST(:frame_faces AS smallint[])) AS one
+            CAST(:frame_faces AS smallint[]), CAST(:frame_same_as AS int[])) AS one
     ), tracks AS (
         INSERT INTO track_score (verdict_id, track, score, frames)
         SELECT judged.id, one.* FROM judged, unnest(CAST(:track AS smallint[]),
@@ -127,6 +127,7 @@ def _frame_columns(frames: tuple[NewFrame, ...]) -> dict[str, list[Any]]:
         "pts_s": [frame.pts_s for frame in frames],
         "frame_score": [frame.score for frame in frames],
         "frame_faces": [len(frame.faces) for frame in frames],
+        "frame_same_as": [frame.same_as for frame in frames],
     }
 
 

@@ -51,6 +51,8 @@ class NewFrame:
     #: The highest of its faces' scores; None without a face.
     score: float | None
     faces: tuple[NewFace, ...]
+    #: Index of the frame that looks the same and whose scores it shares; None for its own.
+    same_as: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,24 +5,26 @@
 
 Frames of different items share batches, because one item rarely fills one. Queues between the
 stages are bounded, so memory does not grow with the number of items, and an item that fails to
-decode fails alone.
+decode fails alone. A frame that looks the same as one beside it shares that one's faces and scores.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
 from core.errors import DeepsweepError
-from detector.decode import Broken, Decoded, Ended, Event, Opened
+from core.vocabulary import MediaKind, Verdict
+from detector.decode import Broken, Decoded, Ended, Event, Opened, Paused
 from detector.faces import Face, FaceFinder, crop
 from detector.frames import Frame, Pixels
 from detector.keeping import CutFace, Keeper
 from detector.media import MediaInfo
+from detector.repeats import Seen
 from detector.score import Scorer
 from detector.tracks import Tracker
 from detector.verdict import Judgement, RawFrame, judge
@@ -73,11 +75,14 @@ class _Pending:
     tracker: Tracker = field(default_factory=Tracker)
     #: Where faces of it are to be kept.
     keeper: Keeper | None = None
-    frames: list[_PendingFrame] = field(default_factory=list)
+    frames: dict[int, _PendingFrame] = field(default_factory=dict)
+    seen: Seen = field(default_factory=Seen)
+    repeats: list[_Repeat] = field(default_factory=list)
+    #: Asks whether the frames so far are enough.
+    question: Paused | None = None
     #: Frames that wait for detection plus faces that wait for their logit.
     waiting: int = 0
     ended: Ended | None = None
-    error: DeepsweepError | None = None
     detect_s: float = 0.0
     score_s: float = 0.0
 
@@ -89,6 +94,15 @@ class _PendingFrame:
     faces: tuple[Face, ...]
     tracks: tuple[int, ...]
     logits: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Repeat:
+    """A frame that looks the same as one that is looked at."""
+
+    index: int
+    pts_s: float
+    same_as: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +159,10 @@ class Analyzer:
             case Opened():
                 self._items[event.key] = self._opened(event)
             case Decoded():
-                self._items[event.key].waiting += 1
-                self._frames.append((event.key, event.frame))
+                self._take_frame(event.key, event.frame)
+            case Paused():
+                event.taken = True
+                self._items[event.key].question = event
             case Ended():
                 self._items[event.key].ended = event
             case Broken():
@@ -158,6 +174,18 @@ class Analyzer:
         kept = self._faces_kept(event.key)
         keeper = Keeper(kept, self._scorer.card.input.crop_margin) if kept else None
         return _Pending(info=event.info, keeper=keeper)
+
+    def _take_frame(self, key: Hashable, frame: Frame) -> None:
+        item = self._items[key]
+        # A picture is one frame: nothing to hold it against.
+        is_film = item.info.kind is MediaKind.VIDEO
+        original = item.seen.original_of(frame.index, frame.image) if is_film else None
+        if original is None:
+            item.waiting += 1
+            self._frames.append((key, frame))
+        else:
+            repeat = _Repeat(index=frame.index, pts_s=frame.pts_s, same_as=original)
+            item.repeats.append(repeat)
 
     def _frames_are_enough(self) -> bool:
         waiting_bytes = sum(frame.image.nbytes for _, frame in self._frames)
@@ -188,12 +216,12 @@ class Analyzer:
             index=frame.index,
             pts_s=frame.pts_s,
             faces=faces,
-            tracks=item.tracker.add(frame.image, faces),
+            tracks=item.tracker.add(frame.image, faces, frame.index),
             logits=[float("nan")] * len(faces),
         )
         if item.keeper is not None:
             item.keeper.cut(frame, faces, kept.tracks)
-        item.frames.append(kept)
+        item.frames[frame.index] = kept
         item.waiting += len(faces) - 1
         spec = self._scorer.card.input
         self._crops += [
@@ -221,6 +249,10 @@ class Analyzer:
         self._crops = []
 
     def _complete(self) -> Iterator[Analysis]:
+        for item in self._items.values():
+            if item.question is not None and not item.waiting:
+                item.question.answer(enough=self._is_certain(item))
+                item.question = None
         ready = [key for key, item in self._items.items() if item.ended and not item.waiting]
         for key in ready:
             yield self._finish(key, self._items.pop(key))
@@ -228,11 +260,10 @@ class Analyzer:
     def _finish(self, key: Hashable, item: _Pending) -> Analysis:
         if item.ended is None:
             raise AssertionError("only an item whose last frame has come is finished")
-        frames = [_raw(frame) for frame in sorted(item.frames, key=lambda frame: frame.index)]
         return Analysis(
             key=key,
             info=item.info,
-            judgement=judge(item.info.kind, frames, self._scorer.card),
+            judgement=self._judge(item),
             timings_ms=Timings(
                 fetch=item.ended.fetch_s * 1e3,
                 decode=item.ended.decode_s * 1e3,
@@ -241,6 +272,16 @@ class Analyzer:
             ),
             faces=item.keeper.chosen() if item.keeper else (),
         )
+
+    def _judge(self, item: _Pending) -> Judgement:
+        frames = [_raw(frame) for frame in item.frames.values()]
+        frames += [_shared(repeat, item.frames[repeat.same_as]) for repeat in item.repeats]
+        frames.sort(key=lambda frame: frame.index)
+        return judge(item.info.kind, frames, self._scorer.card)
+
+    def _is_certain(self, item: _Pending) -> bool:
+        """Whether more frames are not needed: without a face, too, there may be one later."""
+        return self._judge(item).verdict in (Verdict.FAKE, Verdict.REAL)
 
 
 def _raw(frame: _PendingFrame) -> RawFrame:
@@ -251,6 +292,11 @@ def _raw(frame: _PendingFrame) -> RawFrame:
         logits=tuple(frame.logits),
         tracks=frame.tracks,
     )
+
+
+def _shared(repeat: _Repeat, original: _PendingFrame) -> RawFrame:
+    """The original's faces and logits, at the place of its repeat."""
+    return replace(_raw(original), index=repeat.index, pts_s=repeat.pts_s, same_as=repeat.same_as)
 
 
 def _batches(waiting: Sequence[T], size: int) -> Iterator[Sequence[T]]:

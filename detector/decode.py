@@ -12,18 +12,20 @@ import threading
 import time
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from core.errors import DeepsweepError
 from core.vocabulary import SamplingPlan
-from detector.frames import Frame
+from detector.frames import Frame, Pause
 from detector.isolation import DecodePool
 from detector.media import Limits, MediaInfo
 from detector.ranges import expect
 
 #: How long the model waits for more frames before it goes ahead with a batch that is not full.
 LINGER_S = 0.05
+#: How often a thread that waits for an answer looks whether the work stops.
+_STOP_LOOK_S = 0.1
 
 
 class Source(Protocol):
@@ -80,7 +82,35 @@ class Broken:
     decode_s: float
 
 
-Event = Opened | Decoded | Ended | Broken
+@dataclass(kw_only=True)
+class Paused:
+    """A round of an adaptive plan has come; the decoder waits to be told whether it is enough."""
+
+    key: Hashable
+    #: Set by whoever is going to answer; nobody is asked twice.
+    taken: bool = False
+    _enough: bool = True
+    _answered: threading.Event = field(default_factory=threading.Event)
+
+    def answer(self, *, enough: bool) -> None:
+        """End the item here, or go on with the next round."""
+        self._enough = enough
+        self._answered.set()
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the decoder may go on."""
+        return self._answered.is_set()
+
+    def wait(self, stopped: threading.Event) -> bool:
+        """Whether it is enough; so it is when the work stops."""
+        while not self._answered.wait(timeout=_STOP_LOOK_S):
+            if stopped.is_set():
+                return True
+        return self._enough
+
+
+Event = Opened | Decoded | Paused | Ended | Broken
 
 
 def decode_ahead(
@@ -120,20 +150,36 @@ class _Ahead:
         self._next = threading.Lock()
         self._stopped = threading.Event()
         self._queue: queue.Queue[Event | _Done] = queue.Queue(maxsize=slots)
+        #: Questions that wait for an answer, of the consumer's thread alone.
+        self._asking: list[Paused] = []
 
     def events(self, threads: int) -> Iterator[Event | None]:
         while threads:
             try:
-                event = self._queue.get(timeout=LINGER_S)
+                event = self._queue.get(timeout=self._linger_s(threads))
             except queue.Empty:
                 yield None
                 event = self._queue.get()
             if not isinstance(event, _Done):
                 yield event
+                self._note(event)
                 continue
             threads -= 1
             if event.error is not None:
                 raise event.error
+
+    def _linger_s(self, threads: int) -> float:
+        """No longer than a moment, and not at all where every thread waits for an answer."""
+        self._asking = [question for question in self._asking if not question.is_answered]
+        return LINGER_S if len(self._asking) < threads else 0.001
+
+    def _note(self, event: Event) -> None:
+        """A question that nobody took is answered here: its item has no one who judges it."""
+        if isinstance(event, Paused):
+            if event.taken:
+                self._asking.append(event)
+            else:
+                event.answer(enough=True)
 
     def stop(self, threads: list[threading.Thread]) -> None:
         """Let threads that wait for a free slot go, and see them out."""
@@ -179,6 +225,10 @@ class _Ahead:
             waited = time.perf_counter()
             if isinstance(part, MediaInfo):
                 self._queue.put(Opened(key=key, info=part))
+            elif isinstance(part, Pause):
+                question = Paused(key=key)
+                self._queue.put(question)
+                part.enough = question.wait(self._stopped)
             else:
                 self._queue.put(Decoded(key=key, frame=part))
             reader.waited_s += time.perf_counter() - waited

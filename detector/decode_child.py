@@ -80,10 +80,23 @@ def _decode(task: wire.Task, pipe: _Pipe) -> None:
     file = cast("BinaryIO", _Item(_Remote(pipe, task.size)))
     info = probe(file, limits)
     pipe.send(Kind.INFO, wire.info_to_json(info))
-    for frame in sample(file, info, task.plan, limits, threads=task.threads):
+    frames = sample(
+        file,
+        info,
+        task.plan,
+        limits,
+        threads=task.threads,
+        is_enough=lambda: _is_enough(pipe),
+    )
+    for frame in frames:
         _send_frame(frame, pipe)
         pipe.receive(Kind.NEXT)
     pipe.send(Kind.DONE)
+
+
+def _is_enough(pipe: _Pipe) -> bool:
+    pipe.send(Kind.ENOUGH)
+    return pipe.receive(Kind.ANSWER) == b"\x01"
 
 
 def _send_frame(frame: Frame, pipe: _Pipe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,7 +13,7 @@ from core.errors import NoFrames
 from core.vocabulary import MediaKind, SamplingPlan
 from detector import containers, decode_film, images, videos
 from detector.media import Limits, MediaInfo
-from detector.sampling import Timeline, wanted_frames
+from detector.sampling import Timeline, rounds, wanted_frames
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,18 +37,32 @@ class Frame:
             )
 
 
+@dataclass(kw_only=True)
+class Pause:
+    """Between two rounds of an adaptive plan: whoever looks at the frames may end it here."""
+
+    enough: bool = False
+
+
 def sample(
-    file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits, *, threads: int = 1
+    file: BinaryIO,
+    info: MediaInfo,
+    plan: SamplingPlan,
+    limits: Limits,
+    *,
+    threads: int = 1,
+    is_enough: Callable[[], bool] = lambda: False,
 ) -> Iterator[Frame]:
     """The planned frames in presentation order, one at a time.
 
     `info` is what `media.probe` said of the same file; `threads` frames of a film are decoded at a
-    time. A still picture gives one frame, whatever
+    time. An adaptive plan gives the frames of each round in order, and asks between them whether
+    they are enough. A still picture gives one frame, whatever
     the plan. Raises TooManyPixels, NoFrames, Truncated or Undecodable; frames that came before
     the error are sound.
     """
     if info.format in containers.DEMUXERS:
-        yield from _sample_film(file, info, plan, limits, threads)
+        yield from _sample_film(file, info, plan, limits, threads, is_enough)
     elif info.kind is MediaKind.VIDEO:
         yield from _sample_animation(file, info, plan, limits)
     else:
@@ -57,15 +71,22 @@ def sample(
 
 
 def _sample_film(
-    file: BinaryIO, info: MediaInfo, plan: SamplingPlan, limits: Limits, threads: int
+    file: BinaryIO,
+    info: MediaInfo,
+    plan: SamplingPlan,
+    limits: Limits,
+    threads: int,
+    is_enough: Callable[[], bool],
 ) -> Iterator[Frame]:
     table = videos.read_table(file, info.format, limits.max_pixels)
     wanted = wanted_frames(plan, table.timeline, ticks_per_s=float(1 / table.time_base))
-    decoded = decode_film.decode(
-        file, info.format, table, wanted, limits.max_pixels, threads=threads
-    )
-    for index, pts_s, image in decoded:
-        yield Frame(index=index, pts_s=pts_s, image=image)
+    for number, part in enumerate(rounds(plan, wanted)):
+        if number and is_enough():
+            return
+        for index, pts_s, image in decode_film.decode(
+            file, info.format, table, part, limits.max_pixels, threads=threads
+        ):
+            yield Frame(index=index, pts_s=pts_s, image=image)
 
 
 def _sample_animation(

@@ -33,7 +33,7 @@ from core.errors import (
 )
 from core.vocabulary import MAX_FRAMES_PER_ITEM
 from detector import ranges, wire
-from detector.frames import Frame
+from detector.frames import Frame, Pause
 from detector.media import MediaInfo
 from detector.wire import Kind, ProtocolError, Task
 
@@ -134,7 +134,7 @@ class Helper:
 
     def decode(
         self, file: Readable, task: Task, *, wall_s: float
-    ) -> Generator[MediaInfo | Frame, None, None]:
+    ) -> Generator[MediaInfo | Frame | Pause, None, None]:
         """The header of the item, then its frames. See DecodePool.decode for the errors."""
         self.in_order = False
         self.items += 1
@@ -154,9 +154,9 @@ class Helper:
 
     def _converse(
         self, file: Readable, task: Task, watch: _Stopwatch
-    ) -> Generator[MediaInfo | Frame, None, None]:
+    ) -> Generator[MediaInfo | Frame | Pause, None, None]:
         known = False
-        frames = 0
+        frames = asked_after = 0
         while True:
             kind, length = self._pipe.receive_head(watch)
             if kind is Kind.READ:
@@ -176,6 +176,12 @@ class Helper:
                 self._pipe.send(watch, Kind.NEXT)
                 with watch.paused():
                     yield frame
+            elif kind is Kind.ENOUGH and not length and frames > asked_after:
+                asked_after = frames
+                pause = Pause()
+                with watch.paused():
+                    yield pause
+                self._pipe.send(watch, Kind.ANSWER, bytes([pause.enough]))
             elif kind is Kind.DONE and known:
                 self.in_order = True
                 if not frames:

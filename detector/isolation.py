@@ -18,7 +18,7 @@ from types import TracebackType
 
 from core.errors import DecoderCrashed, DecoderUnavailable
 from core.vocabulary import SamplingPlan
-from detector.frames import Frame
+from detector.frames import Frame, Pause
 from detector.helper import Helper, Readable
 from detector.media import Limits, MediaInfo
 from detector.wire import Task
@@ -90,7 +90,7 @@ class DecodePool:
         file: Readable | Callable[[], AbstractContextManager[Readable]],
         plan: SamplingPlan,
         limits: Limits,
-    ) -> Generator[MediaInfo | Frame, None, None]:
+    ) -> Generator[MediaInfo | Frame | Pause, None, None]:
         """The header of a medium, then its sampled frames in presentation order.
 
         `file` is a seekable file, or opens one that is closed at the end. It is read in the thread

@@ -44,6 +44,31 @@ def wanted_frames(plan: SamplingPlan, timeline: Timeline, ticks_per_s: float = 1
     return spread(sorted(set(chosen)), MAX_FRAMES_PER_ITEM)
 
 
+def rounds(plan: SamplingPlan, wanted: Sequence[int]) -> list[list[int]]:
+    """The wanted frames in the rounds they are looked at, each round in rising order.
+
+    One round for all plans but `adaptive`, which begins with a few frames and doubles them from
+    round to round; each time those come that lie farthest from what was seen.
+    """
+    if plan.kind is not PlanKind.ADAPTIVE or len(wanted) <= (plan.first or 1):
+        return [list(wanted)]
+    places = set(spread(range(len(wanted)), plan.first or 1))
+    found = [sorted(places)]
+    while len(places) < len(wanted):
+        size = min(len(places), len(wanted) - len(places))
+        added = [_farthest(places, len(wanted)) for _ in range(size)]
+        found.append(sorted(added))
+    return [[wanted[place] for place in part] for part in found]
+
+
+def _farthest(places: set[int], count: int) -> int:
+    """The number under `count` that is farthest from all of `places`, which it joins."""
+    away = {place: min(abs(place - each) for each in places) for place in range(count)}
+    farthest = max(away, key=lambda place: (away[place], -place))
+    places.add(farthest)
+    return farthest
+
+
 def _count(plan: SamplingPlan) -> int:
     return plan.count or 1
 

@@ -2,11 +2,12 @@
 
 Sampled frames lie seconds apart, so overlap of boxes alone does not join a moving head; position,
 size and look are weighed together. Greedy: the best pair first, each face and each track once a
-frame.
+frame. Frames may come in any order of time: a face is held against a track's face next to it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 
 import cv2
@@ -27,49 +28,76 @@ MAX_GAP_FRAMES = 8
 Look = npt.NDArray[np.float32]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sighting:
+    """A person in one frame."""
+
+    frame: int
+    face: Face
+    look: Look
+
+
 @dataclass(kw_only=True)
 class _Track:
     number: int
-    face: Face
-    look: Look
-    last_seen: int
+    #: In the order of their frames.
+    sightings: list[_Sighting]
+
+    def next_to(self, frame: int) -> _Sighting:
+        """The sighting nearest in time; of two as near, the earlier."""
+        at = bisect_left(self.sightings, frame, key=lambda each: each.frame)
+        around = self.sightings[max(0, at - 1) : at + 1]
+        return min(around, key=lambda each: abs(each.frame - frame))
 
 
 class Tracker:
-    """Gives the faces of one item's frames their track numbers, frame by frame in time order."""
+    """Gives the faces of one item's frames their track numbers, frame by frame."""
 
     def __init__(self) -> None:
         self._tracks: list[_Track] = []
-        self._frame = -1
+        #: Frames so far, in order of time.
+        self._frames: list[int] = []
 
-    def add(self, image: Pixels, faces: tuple[Face, ...]) -> tuple[int, ...]:
-        """Track numbers, one per face in the order given, counted from 0 within the item."""
-        self._frame += 1
-        looks = [look_of(image, face) for face in faces]
+    def add(
+        self, image: Pixels, faces: tuple[Face, ...], frame: int | None = None
+    ) -> tuple[int, ...]:
+        """Track numbers, one per face in the order given, counted from 0 within the item.
+
+        `frame` is the frame's index, each given once; without it the frame is the last so far.
+        """
+        if frame is None:
+            frame = self._frames[-1] + 1 if self._frames else 0
+        insort(self._frames, frame)
+        seen = [_Sighting(frame=frame, face=face, look=look_of(image, face)) for face in faces]
         numbers: list[int | None] = [None] * len(faces)
         taken: set[int] = set()
-        for cost, index, track in self._pairs(faces, looks):
+        for cost, index, track in self._pairs(frame, seen):
             if cost <= MAX_COST and numbers[index] is None and track.number not in taken:
                 numbers[index] = track.number
                 taken.add(track.number)
-                track.face, track.look, track.last_seen = faces[index], looks[index], self._frame
+                insort(track.sightings, seen[index], key=lambda each: each.frame)
         return tuple(
-            self._start(face, look) if number is None else number
-            for number, face, look in zip(numbers, faces, looks, strict=True)
+            self._start(sighting) if number is None else number
+            for number, sighting in zip(numbers, seen, strict=True)
         )
 
-    def _pairs(self, faces: tuple[Face, ...], looks: list[Look]) -> list[tuple[float, int, _Track]]:
-        alive = [t for t in self._tracks if self._frame - t.last_seen <= MAX_GAP_FRAMES]
+    def _pairs(self, frame: int, seen: list[_Sighting]) -> list[tuple[float, int, _Track]]:
+        beside = [(track, track.next_to(frame)) for track in self._tracks]
         pairs = [
-            (_cost(face, look, track), index, track)
-            for index, (face, look) in enumerate(zip(faces, looks, strict=True))
-            for track in alive
+            (_cost(sighting, known), index, track)
+            for index, sighting in enumerate(seen)
+            for track, known in beside
+            if self._frames_between(frame, known.frame) <= MAX_GAP_FRAMES
         ]
         return sorted(pairs, key=lambda pair: pair[0])
 
-    def _start(self, face: Face, look: Look) -> int:
+    def _frames_between(self, one: int, other: int) -> int:
+        """How many sampled frames further the one is than the other."""
+        return abs(bisect_left(self._frames, one) - bisect_left(self._frames, other))
+
+    def _start(self, sighting: _Sighting) -> int:
         number = len(self._tracks)
-        self._tracks.append(_Track(number=number, face=face, look=look, last_seen=self._frame))
+        self._tracks.append(_Track(number=number, sightings=[sighting]))
         return number
 
 
@@ -81,13 +109,13 @@ def look_of(image: Pixels, face: Face) -> Look:
     return look / max(float(np.linalg.norm(look)), 1e-6)
 
 
-def _cost(face: Face, look: Look, track: _Track) -> float:
+def _cost(one: _Sighting, other: _Sighting) -> float:
     """0 for the same face at the same place; about 1 for each thing that does not fit."""
-    here, there = _centre(face), _centre(track.face)
-    side = (face.side_px + track.face.side_px) / 2
+    here, there = _centre(one.face), _centre(other.face)
+    side = (one.face.side_px + other.face.side_px) / 2
     distance = float(np.hypot(here[0] - there[0], here[1] - there[1])) / max(side, 1.0)
-    growth = abs(float(np.log(max(face.side_px, 1.0) / max(track.face.side_px, 1.0))))
-    unlike = 1.0 - float(look @ track.look)
+    growth = abs(float(np.log(max(one.face.side_px, 1.0) / max(other.face.side_px, 1.0))))
+    unlike = 1.0 - float(one.look @ other.look)
     return 0.5 * min(distance, 3.0) + 0.5 * growth + unlike
 
 

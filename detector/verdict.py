@@ -44,6 +44,9 @@ class FrameScore:
     pts_s: float
     score: float | None
     faces: tuple[FaceScore, ...]
+    #: Index of the frame whose faces and scores these are, because it looks the same; None where
+    #: the frame was looked at itself.
+    same_as: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,8 @@ class RawFrame:
     faces: tuple[Face, ...]
     logits: tuple[float, ...]
     tracks: tuple[int, ...]
+    #: As in FrameScore.
+    same_as: int | None = None
 
     def __post_init__(self) -> None:
         if not len(self.faces) == len(self.logits) == len(self.tracks):
@@ -138,7 +143,13 @@ def _score_frame(frame: RawFrame, calibrate: Callable[[float], float]) -> FrameS
         for face, logit, track in zip(frame.faces, frame.logits, frame.tracks, strict=True)
     )
     highest = max((face.score for face in faces), default=None)
-    return FrameScore(index=frame.index, pts_s=frame.pts_s, score=highest, faces=faces)
+    return FrameScore(
+        index=frame.index,
+        pts_s=frame.pts_s,
+        score=highest,
+        faces=faces,
+        same_as=frame.same_as,
+    )
 
 
 def _score_tracks(

@@ -4,13 +4,14 @@ Apart from isolation.py because both sides need it. The helper reads hostile fil
 believes nothing it sends: messages have a fixed framing, structured ones are JSON, and every
 number is checked here before it is used. Nothing is ever unpickled.
 
-    worker -> helper   TASK (JSON)  DATA (bytes)  NEXT
+    worker -> helper   TASK (JSON)  DATA (bytes)  NEXT  ANSWER (a byte)
     helper -> worker   READY  READ (offset, size)  EXPECT (ranges)  INFO (JSON)
-                       FRAME (header, pixels)  FAILED (JSON)  DONE
+                       FRAME (header, pixels)  ENOUGH  FAILED (JSON)  DONE
 
 One item: TASK, INFO, then FRAME and NEXT in turn, then DONE; or FAILED at any point. READ may come
 at any point and is answered with DATA, which is empty at the end of the file. EXPECT says which
-bytes will be read, and is not answered.
+bytes will be read, and is not answered. ENOUGH asks between the rounds of an adaptive plan whether
+the frames so far will do.
 """
 
 from __future__ import annotations
@@ -52,6 +53,10 @@ class Kind(enum.IntEnum):
     FAILED = 9
     #: These bytes of the item will be asked for.
     EXPECT = 10
+    #: Whether the frames so far are enough?
+    ENOUGH = 11
+    #: 1 for yes, 0 for no.
+    ANSWER = 12
 
 
 #: Kind and number of bytes that follow.

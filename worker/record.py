@@ -88,6 +88,7 @@ def _frame(frame: FrameScore) -> verdicts.NewFrame:
         pts_s=frame.pts_s,
         score=frame.score,
         faces=tuple(_face(face) for face in frame.faces),
+        same_as=frame.same_as,
     )
 
 

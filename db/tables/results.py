@@ -142,6 +142,10 @@ class FrameVerdict(Base):
     faces: Mapped[int] = mapped_column(
         SmallInteger, comment="How many faces it has, also after their rows were dropped."
     )
+    same_as: Mapped[int | None] = mapped_column(
+        Integer,
+        comment="Index of the frame that looks the same and whose scores it shares; NULL: its own.",
+    )
 
 
 class TrackScore(Base):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ def test_a_film_of_two_people_is_told_in_full(session: Session) -> None:
     frames = (
         rows.a_frame(rows.a_face(0.75), rows.a_face(0.25, track=1, left=90.0)),
         rows.a_frame(index=25),
-        rows.a_frame(rows.a_face(0.5), index=50),
+        replace(rows.a_frame(rows.a_face(0.5), index=50), same_as=25),
     )
     tracks = (
         verdicts.NewTrack(track=0, score=0.625, frames=2),
@@ -122,9 +123,15 @@ def test_a_film_of_two_people_is_told_in_full(session: Session) -> None:
             "sha256": film.sha256.hex(),
         },
         "frames": [
-            {"index": 0, "pts_s": 0.0, "score": 0.75, "faces": [first, second]},
-            {"index": 25, "pts_s": 1.0, "score": None, "faces": []},
-            {"index": 50, "pts_s": 2.0, "score": 0.5, "faces": [first | {"score": 0.5}]},
+            {"index": 0, "pts_s": 0.0, "score": 0.75, "same_as": None, "faces": [first, second]},
+            {"index": 25, "pts_s": 1.0, "score": None, "same_as": None, "faces": []},
+            {
+                "index": 50,
+                "pts_s": 2.0,
+                "score": 0.5,
+                "same_as": 25,
+                "faces": [first | {"score": 0.5}],
+            },
         ],
         "tracks": [
             {"track": 0, "score": 0.625, "frames": 2},

@@ -26,7 +26,7 @@ from core.errors import (
 )
 from core.vocabulary import SamplingPlan
 from detector import helper as helper_module
-from detector.frames import Frame, sample
+from detector.frames import Frame, Pause, sample
 from detector.isolation import DecodePool, IsolationLimits
 from detector.media import Limits, MediaInfo, probe
 from tests import media_factory as make
@@ -183,6 +183,26 @@ def test_only_the_ranges_that_the_frames_need_are_read(pool: DecodePool) -> None
     assert [frame.index for frame in frames if isinstance(frame, Frame)] == [15, 45]
     assert len(film) > 4 << 20
     assert file.taken < len(film) / 2
+
+
+@pytest.mark.parametrize(("enough_after", "frames"), [(1, 2), (2, 4), (9, 8)])
+def test_an_adaptive_plan_goes_on_until_it_is_enough(
+    enough_after: int, frames: int, pool: DecodePool
+) -> None:
+    film = make.clip(frames=80)
+    indices: set[int] = set()
+    pauses = 0
+    for part in pool.decode(io.BytesIO(film), SamplingPlan.parse("adaptive:2-8"), Limits()):
+        if isinstance(part, Pause):
+            pauses += 1
+            part.enough = pauses == enough_after
+        elif isinstance(part, Frame):
+            assert make.number_of(part.image) == part.index
+            assert part.index not in indices
+            indices.add(part.index)
+    assert len(indices) == frames
+    # The helper was left in good order.
+    assert len(list(pool.decode(io.BytesIO(make.picture("PNG")), PLAN, Limits()))) == 2
 
 
 def test_a_file_that_gives_less_than_it_is_asked_for_is_read_to_its_end(pool: DecodePool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import threading
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -13,8 +15,8 @@ from core.errors import Truncated
 from core.vocabulary import MediaKind, Verdict
 from detector import architectures
 from detector.analyze import Analysis, Analyzer, Failure
-from detector.decode import Broken, Decoded, Ended, Event, Opened
-from detector.faces import FaceFinder
+from detector.decode import Broken, Decoded, Ended, Event, Opened, Paused
+from detector.faces import Face, FaceFinder
 from detector.frames import Frame, Pixels
 from detector.media import MediaInfo
 from detector.score import Scorer
@@ -117,3 +119,75 @@ def test_timings_are_given_in_milliseconds(analyzer: Analyzer) -> None:
     assert (result.timings_ms.fetch, result.timings_ms.decode) == (1.0, 2.0)
     assert result.timings_ms.detect > 0
     assert result.timings_ms.score > 0
+
+
+class Counting(FaceFinder):
+    """Knows how many frames it was shown."""
+
+    shown = 0
+
+    def find(self, images: Sequence[Pixels]) -> list[tuple[Face, ...]]:
+        self.shown += len(images)
+        return super().find(images)
+
+
+def test_a_frame_that_looks_the_same_shares_the_scores_of_the_one_beside_it(
+    scorer: Scorer,
+) -> None:
+    finder = Counting()
+    analyzer = Analyzer(finder, scorer, frame_batch=2, face_batch=2)
+    (result,) = analyzer.run(item("a", PORTRAIT, PORTRAIT, WALL, WALL, PORTRAIT))
+    assert isinstance(result, Analysis)
+    frames = result.judgement.frames
+    assert [frame.same_as for frame in frames] == [None, 0, None, 2, None]
+    assert frames[1].faces == frames[0].faces
+    assert [frame.index for frame in frames] == list(range(5))
+    assert finder.shown == 3
+    assert result.judgement.tracks[0].frames == 3
+
+
+def judging_all_as(verdict: Verdict, scorer: Scorer) -> Scorer:
+    """The scorer with thresholds that make this verdict of every score."""
+    edges = {Verdict.FAKE: (0.0, 0.0), Verdict.REAL: (1.0, 1.0), Verdict.UNCERTAIN: (1.0, 0.0)}
+    fake_from, real_below = edges[verdict]
+    limits = scorer.card.operating.video.model_copy(
+        update={"fake_from": fake_from, "real_below": real_below}
+    )
+    operating = scorer.card.operating.model_copy(update={"video": limits})
+    other = copy.copy(scorer)
+    other.card = scorer.card.model_copy(update={"operating": operating})
+    return other
+
+
+@pytest.mark.parametrize(
+    ("verdict", "picture", "enough"),
+    [
+        (Verdict.FAKE, PORTRAIT, True),
+        (Verdict.REAL, PORTRAIT, True),
+        (Verdict.UNCERTAIN, PORTRAIT, False),
+        (Verdict.FAKE, WALL, False),
+    ],
+    ids=["fake", "real", "uncertain", "no face yet"],
+)
+def test_frames_are_enough_once_the_verdict_is_certain(
+    verdict: Verdict, picture: Pixels, enough: bool, scorer: Scorer
+) -> None:
+    analyzer = Analyzer(FaceFinder(), judging_all_as(verdict, scorer), frame_batch=1, face_batch=1)
+    question = Paused(key="a")
+    begin, end = list(item("a", picture, picture))[:2], Ended(key="a", fetch_s=0, decode_s=0)
+    for event in begin:
+        assert not list(analyzer.feed(event))
+    assert not list(analyzer.feed(question))
+    assert question.taken
+    assert question.wait(threading.Event()) is enough
+    assert [result.key for result in analyzer.feed(end)] == ["a"]
+
+
+def test_a_question_waits_for_the_frames_before_it(scorer: Scorer) -> None:
+    analyzer = Analyzer(FaceFinder(), scorer, frame_batch=8, face_batch=8)
+    question = Paused(key="a")
+    for event in [*list(item("a", PORTRAIT, PORTRAIT))[:2], question]:
+        assert not list(analyzer.feed(event))
+    assert not question.is_answered
+    assert not list(analyzer.feed(None))
+    assert question.is_answered

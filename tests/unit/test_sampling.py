@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.vocabulary import MAX_FRAMES_PER_ITEM, SamplingPlan
-from detector.sampling import Timeline, nearest, seek_before, spread, wanted_frames
+from detector.sampling import Timeline, nearest, rounds, seek_before, spread, wanted_frames
 
 
 def timeline(count: int, fps: float = 25.0, keyframes: tuple[int, ...] = ()) -> Timeline:
@@ -75,6 +77,27 @@ def test_ticks_are_not_seconds() -> None:
     ticks = Timeline(starts=range(0, 90_000, 3000), end=90_000)
     plan = SamplingPlan.parse("every:0.5")
     assert wanted_frames(plan, ticks, ticks_per_s=90_000) == [0, 15]
+
+
+def test_an_adaptive_plan_begins_with_spread_frames_and_doubles_them() -> None:
+    parts = rounds(SamplingPlan.parse("adaptive:4-16"), range(16))
+    assert parts == [[2, 6, 10, 14], [0, 4, 8, 12], [1, 3, 5, 7, 9, 11, 13, 15]]
+
+
+def test_the_other_plans_are_one_round() -> None:
+    assert rounds(SamplingPlan.parse("uniform:16"), [3, 5, 8]) == [[3, 5, 8]]
+
+
+@given(first=st.integers(1, 40), more=st.integers(1, 60), total=st.integers(1, 120))
+def test_all_rounds_of_an_adaptive_plan_make_a_uniform_one(
+    first: int, more: int, total: int
+) -> None:
+    line = timeline(total)
+    plan = SamplingPlan.parse(f"adaptive:{first}-{first + more}")
+    parts = rounds(plan, wanted_frames(plan, line))
+    assert sorted(itertools.chain(*parts)) == wanted(f"uniform:{first + more}", line)
+    assert len(parts[0]) == min(first, total)
+    assert all(part == sorted(part) for part in parts)
 
 
 plans = st.one_of(

@@ -68,3 +68,19 @@ def test_a_head_that_comes_nearer_or_goes_away_is_the_same(factor: float) -> Non
     shape = (int(WOMAN.shape[0] * factor), int(WOMAN.shape[1] * factor))
     scaled = (transform.resize(WOMAN, shape, anti_aliasing=True) * 255).astype(np.uint8)
     assert tracker.add(*scene((scaled, 190, 90))) == (0,)
+
+
+def test_a_frame_that_comes_late_is_held_against_the_faces_next_to_it() -> None:
+    tracker = Tracker()
+    for frame, left in ((0, 20), (20, 420)):
+        tracker.add(*scene((WOMAN, left, 100)), frame)
+    walk = {10: 220, 5: 120, 15: 320}
+    numbers = {tracker.add(*scene((WOMAN, left, 100)), frame) for frame, left in walk.items()}
+    assert len(numbers) == 1
+
+
+def test_the_numbers_do_not_depend_on_the_order_in_which_frames_come() -> None:
+    scenes = {index: scene((WOMAN, 40 + 20 * index, 100), (OTHER, 400, 60)) for index in range(6)}
+    for order in (range(6), (1, 4, 0, 2, 3, 5)):
+        tracker = Tracker()
+        assert {tracker.add(*scenes[index], index) for index in order} == {(0, 1)}

@@ -28,6 +28,7 @@ from core.vocabulary import (
         ("random:5", SamplingPlan(kind=PlanKind.RANDOM, count=5)),
         ("random:5:7", SamplingPlan(kind=PlanKind.RANDOM, count=5, seed=7)),
         ("keyframes:8", SamplingPlan(kind=PlanKind.KEYFRAMES, count=8)),
+        ("adaptive:8-32", SamplingPlan(kind=PlanKind.ADAPTIVE, first=8, count=32)),
     ],
 )
 def test_a_plan_reads_from_its_text_and_gives_it_back(text, plan):
