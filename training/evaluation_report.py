@@ -162,14 +162,14 @@ def document(report: Report) -> dict[str, Any]:
         "format": 1,
         "models": [_model(one) for one in report.models],
         "figures": [
-            {"model": one.model, "on": one.on, "treatment": one.treatment or None} | _plain(row)
+            {"model": one.model, "on": one.on, "treatment": one.treatment or None} | plain(row)
             for one in report.judgements
             for row in report.rows(one)
         ],
-        "treatments": [{"model": model} | _plain(found) for model, found in report.losses],
-        "differences": [_plain(found) for found in report.differences],
+        "treatments": [{"model": model} | plain(found) for model, found in report.losses],
+        "differences": [plain(found) for found in report.differences],
         "groups": [
-            {"model": one.model, "on": one.on} | _plain(rate)
+            {"model": one.model, "on": one.on} | plain(rate)
             for one, found in report.group_rates
             for rate in found
         ],
@@ -216,14 +216,14 @@ def _verdict(judged: Judged, score: float | None, limits: Any) -> str | None:
     return str(decide(score, limits)) if score is not None else "no_face"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Dataclasses and figures as dictionaries, all the way down."""
     if isinstance(value, Figure):
         return value.model_dump()
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain(each) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return str(value) if isinstance(value, MediaKind) else value
