@@ -15,7 +15,7 @@ EXTRAS := detector,openvino,api,training,export,embedded,test
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test lint unit up drill fuzz bench clean
+.PHONY: help setup demo test lint unit up drill fuzz bench results clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -59,6 +59,9 @@ fuzz: setup ## 5,000 broken media through the real decoders, 15,000 odd requests
 bench: setup ## every part side by side with what one does without us, then a whole scan
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.scan
+
+results: setup ## the shipped detector on labelled media: every goal, met or not (ARGS=--write)
+	$(BIN)/python -m benchmarks.results $(ARGS)
 
 clean: ## what was made here, not the virtual environment
 	rm -rf out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
