@@ -1,8 +1,10 @@
-# Two images from one file: `api` carries no model and no decoder, `worker` both. PyTorch from the
+# Three images from one file: `api` carries no model and no decoder, `worker` both, `trainer` what
+# learning needs besides. PyTorch from the
 # package index brings what it needs for NVIDIA devices and runs without one as well.
 #
 #     docker build --target api -t deepsweep-api .
 #     docker build --target worker -t deepsweep-worker .
+#     docker build --target trainer -t deepsweep-trainer .
 
 FROM python:3.12-slim AS base
 ENV PYTHONUNBUFFERED=1 \
@@ -32,6 +34,15 @@ RUN --mount=from=source,source=/src,target=/src,rw \
 USER deepsweep
 ENTRYPOINT ["deepsweep"]
 CMD ["api"]
+
+FROM base AS trainer
+RUN --mount=from=source,source=/src,target=/src,rw \
+    pip install --constraint constraints.txt '.[detector,openvino,training]'
+ENV OMP_NUM_THREADS=1 \
+    MPLBACKEND=Agg
+USER deepsweep
+ENTRYPOINT ["deepsweep"]
+CMD ["worker", "--queues", "train"]
 
 FROM base AS worker
 RUN --mount=from=source,source=/src,target=/src,rw \

@@ -33,7 +33,7 @@ def variables(service: dict[str, Any]) -> dict[str, str]:
 
 
 def test_every_part_of_the_service_is_there() -> None:
-    assert set(OURS) == {"migrate", "api", "worker", "worker-gpu", "beat"}
+    assert set(OURS) == {"migrate", "api", "worker", "worker-gpu", "trainer", "beat"}
     assert set(SERVICES) - set(OURS) == {"postgres", "redis", "storage"}
 
 
@@ -108,7 +108,7 @@ def test_nothing_starts_before_the_tables_are_there() -> None:
 
 
 def test_a_worker_is_given_the_time_to_hand_its_items_back() -> None:
-    for name in ("worker", "worker-gpu"):
+    for name in ("worker", "worker-gpu", "trainer"):
         grace_s = float(OURS[name]["stop_grace_period"].removesuffix("s"))
         assert grace_s > Settings().stop_s + 5
 

@@ -19,6 +19,7 @@ import deepsweep
 from api import scans
 from api.metrics import Metrics
 from core.errors import DatabaseUnavailable
+from core.queue import Queues
 from core.settings import Settings
 from core.vocabulary import ItemStatus, Priority, ScanState, Verdict
 from db import gauges
@@ -92,7 +93,7 @@ def test_every_queue_of_the_service_has_workers() -> None:
         for name in WORKERS
         for queue in str(_parse(CONTAINERS[name]["args"])["queues"]).split(",")
     }
-    assert served == {"expand", "callbacks", "scan-interactive", "scan-bulk"}
+    assert served == {str(queue) for queue in Queues}
 
 
 @pytest.mark.parametrize("name", WORKLOADS)
