@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -23,8 +25,7 @@ _QUEUES = ("expand", "scan-interactive", "scan-bulk", "callbacks", "train")
     help=f"What this worker does: some of {', '.join(_QUEUES)}. By default all but train.",
 )
 @click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
-@click.pass_context
-def worker(ctx: click.Context, queues: str | None, device: str | None) -> None:
+def worker(queues: str | None, device: str | None) -> None:
     """Scan what is queued, until SIGTERM or Ctrl-C; run one for each device.
 
     A worker that is stopped finishes what it has in hand, or hands it back. DEEPSWEEP_WORKER_PORT
@@ -44,7 +45,8 @@ def worker(ctx: click.Context, queues: str | None, device: str | None) -> None:
     with servers(settings):
         from worker import service
 
-        ctx.exit(service.main(settings, _role(queues)))
+        status = service.main(settings, _role(queues))
+    _leave(status)
 
 
 @click.command()
@@ -109,6 +111,15 @@ def up(ctx: click.Context, workers: int, host: str | None, port: int | None) -> 
     settings = _listening(host, port)
     with servers(settings):
         ctx.exit(stack.run(settings, workers=workers))
+
+
+def _leave(status: int) -> NoReturn:
+    """End at once: everything is closed, and taking torch and OpenVINO apart takes many seconds,
+    in which an orchestrator waits for the device, and then kills."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextmanager
