@@ -24,9 +24,9 @@ from detector.frames import Pixels
 FPS = 30
 #: What x264 does when it is not told otherwise: up to 250 frames from one keyframe to the next.
 ENCODERS_OWN = 250
-#: Every second, as telephones write it.
-EVERY_SECOND = FPS
-#: Every half second, as live streams and cameras for news have it.
+#: Every two seconds, as films on the web have it so that players can switch their quality.
+EVERY_TWO_SECONDS = 2 * FPS
+#: Every half second, as cameras for news and low-delay streams have it.
 EVERY_HALF_SECOND = FPS // 2
 
 
@@ -57,7 +57,7 @@ class Scene:
         self._ground = cv2.GaussianBlur(ground, (0, 0), height / 400)
         self._people = [self._cut_out(person) for person in PEOPLE]
         rng = np.random.default_rng(1)
-        self._grain = rng.normal(0, 3.0, (height * 2, width * 2, 1)).astype(np.int8)
+        self._grain = rng.normal(0, 2.0, (height * 2, width * 2, 1)).astype(np.int8)
 
     def at(self, seconds: float) -> Pixels:
         """RGB uint8 (height, width, 3)."""
@@ -105,7 +105,7 @@ def film(path: Path, *, width: int, height: int, seconds: int, keyframe_every: i
     scene = Scene(width, height)
     data = io.BytesIO()
     with av.open(data, "w", format="mp4") as output:
-        stream = output.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "20"})
+        stream = output.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.gop_size = keyframe_every
         for number in range(seconds * FPS):

@@ -150,7 +150,7 @@ def rows_of_decode(bench: Bench) -> Iterator[Cells]:
     against = "cv2 in sequence"
     for every, plan, targets in (
         (media.ENCODERS_OWN, EXACT, {"must": 1.3, "must_wall": 2.0}),
-        (media.EVERY_SECOND, EXACT, {}),
+        (media.EVERY_TWO_SECONDS, EXACT, {}),
         (media.EVERY_HALF_SECOND, NEAR_KEYFRAMES, {"must": 12.0, "stretch": 20.0}),
     ):
         path = bench.film(every)
@@ -175,7 +175,7 @@ def planned(path: Path, plan: SamplingPlan) -> list[int]:
 
 def rows_of_bytes(bench: Bench) -> Iterator[Cells]:
     """What is fetched of a minute of 1080p in S3."""
-    every_two = bench.film(2 * media.FPS)
+    every_two = bench.film(media.EVERY_TWO_SECONDS)
     minute = media.repeated(bench.folder / "minute.mp4", every_two, times=6)
     size = minute.stat().st_size
     with stored.in_s3(minute) as fetched:

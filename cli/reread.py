@@ -29,7 +29,7 @@ class Rereader:
 
     def __init__(self, settings: Settings, plan: SamplingPlan) -> None:
         self._storage = Storage(settings)
-        self._plan = plan
+        self._plan = plan.at_once
         self._limits = Limits(max_pixels=settings.max_pixels)
         self._pool = DecodePool(
             1,

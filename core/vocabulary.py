@@ -281,6 +281,13 @@ class SamplingPlan:
             raise ValueError("the first number is the smaller one")
         return cls(kind=PlanKind.ADAPTIVE, first=first, count=most)
 
+    @property
+    def at_once(self) -> SamplingPlan:
+        """The plan of all frames that this one may take, in the order of their times."""
+        if self.kind is PlanKind.ADAPTIVE:
+            return SamplingPlan(kind=PlanKind.UNIFORM, count=self.count)
+        return self
+
     def __str__(self) -> str:
         if self.kind is PlanKind.EVERY:
             return f"{self.kind}:{self.period_s:g}"

@@ -25,7 +25,14 @@ from av.video.stream import VideoStream
 
 from core.errors import NoFrames, Truncated, Undecodable
 from detector.boxes import HollowFile
-from detector.containers import DEMUXERS, opened, packets_of, whole_frames
+from detector.containers import (
+    DEMUXERS,
+    decoded,
+    drained,
+    opened,
+    packets_of,
+    whole_frames,
+)
 from detector.images import refuse_pixels
 from detector.sampling import Timeline
 
@@ -128,12 +135,16 @@ def read_header(file: BinaryIO, format: str, max_pixels: int) -> Header:
 
 
 def _first_picture(container: InputContainer, film: VideoStream) -> VideoFrame | None:
-    """The first frame, or None where the film begins with damaged ones."""
+    """The first whole frame of a few packets; None where the film begins with damaged ones."""
     packets = itertools.islice(packets_of(container, film), _PEEK_PACKETS)
     packet = next(packets, None)
     if packet is None or not packet.size:
         raise _no_frames(film)
-    timed = next(whole_frames(itertools.chain((packet,), packets), film), None)
+    # A decoder holds frames back for their order. It is asked to give the first one at once.
+    alone = [*decoded(packet), *drained(film)]
+    if alone and not alone[0].is_corrupt:
+        return alone[0]
+    timed = next(whole_frames(packets, film), None)
     return None if timed is None else timed[1]
 
 
