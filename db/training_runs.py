@@ -172,6 +172,12 @@ def waiting(session: Session) -> int | None:
     )
 
 
+def is_over(session: Session, run_id: int) -> bool:
+    """Whether nobody will work on the run any more; a run that is not there is over."""
+    query = select(TrainingRun.id).where(TrainingRun.id == run_id, TrainingRun.state.in_(_OPEN))
+    return session.scalar(query) is None
+
+
 def has_period(session: Session, period: str) -> bool:
     """Whether a scheduled time has its run."""
     query = select(TrainingRun.id).where(TrainingRun.period == period)

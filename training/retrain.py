@@ -38,6 +38,8 @@ from training.progress import Stage, Teller
 
 _log = logging.getLogger(__name__)
 
+#: Below the data folder: crops and checkpoints of runs that are worked on.
+RUNS = "runs"
 AWAITS, CHANGED = "awaits_promotion", "champion_changed"
 
 
@@ -69,6 +71,7 @@ class Trainer:
                 run = training_runs.take(session, run_id, trainer=self.name)
             if run is not None:
                 self._work(run)
+            self._sweep()
         with self.database.transaction() as session:
             return training_runs.get(session, run_id)
 
@@ -89,6 +92,14 @@ class Trainer:
                 holding.end(_broken(error))
                 raise
 
+    def _sweep(self) -> None:
+        """Remove the folders of runs that are over: they hold copies of people's faces."""
+        for folder in sorted((self.settings.data_dir / RUNS).glob("[0-9]*")):
+            with self.database.transaction() as session:
+                over = training_runs.is_over(session, int(folder.name))
+            if over:
+                shutil.rmtree(folder, ignore_errors=True)
+
 
 class _Run:
     """The steps of one run."""
@@ -98,7 +109,7 @@ class _Run:
         self.trainer, self.run, self.holding = trainer, run, holding
         self.wishes = Wishes.of(run.parameters)
         self.storage = Storage(trainer.settings)
-        self.folder = trainer.settings.data_dir / "runs" / str(run.id)
+        self.folder = trainer.settings.data_dir / RUNS / str(run.id)
         self.teller = Teller(holding, trainer.on_progress, run.progress)
 
     def work(self) -> None:
@@ -116,7 +127,6 @@ class _Run:
         self._own(made)
         decision = self._decide(base_folder, made, shown, judged)
         self._end(base, made, snapshot, decision)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     # --- steps ---
 
