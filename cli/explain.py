@@ -27,6 +27,14 @@ if TYPE_CHECKING:
 )
 @click.option("--faces", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option(
+    "--frame",
+    type=click.IntRange(min=0),
+    help="Only this frame of the sampled ones, by its position in the medium, as `show` has it.",
+)
+@click.option(
+    "--face", type=click.IntRange(min=0), help="Only the face of this number within its frame."
+)
+@click.option(
     "--samples",
     type=click.IntRange(min=50),
     default=1000,
@@ -42,6 +50,8 @@ def explain(
     plan: str,
     top: int,
     faces: int,
+    frame: int | None,
+    face: int | None,
     samples: int,
 ) -> None:
     """Write pictures of what the model looked at in MEDIA (a path or an s3:// URI).
@@ -53,6 +63,7 @@ def explain(
     Examples:
       deepsweep explain portrait.jpg --out why/
       deepsweep explain clip.mp4 --out why/ --top 5 --model sweep@3
+      deepsweep explain clip.mp4 --out why/ --frame 48 --face 0
     """
     from cli.environment import read_settings
     from cli.text import place
@@ -72,14 +83,16 @@ def explain(
             _folder(model, settings),
             out,
             plan=SamplingPlan.parse(plan),
-            options=explain_media.Options(frames=top, faces=faces, lime_samples=samples),
+            options=explain_media.Options(
+                frames=top, faces=faces, frame=frame, face=face, lime_samples=samples
+            ),
             limits=Limits(max_pixels=settings.max_pixels),
             finder=FaceFinder(
                 min_face_px=settings.min_face_px,
                 min_confidence=settings.min_face_confidence,
                 detect_side_px=settings.detect_side_px,
             ),
-            on_face=lambda face: click.echo(f"{face.stem}: score {face.score:.3f}", err=True),
+            on_face=lambda found: click.echo(f"{found.stem}: score {found.score:.3f}", err=True),
         )
     if not explained:
         click.echo(f"{place(uri)} shows no usable face: there is nothing to explain.", err=True)

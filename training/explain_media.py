@@ -13,6 +13,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from core.errors import UsageError
 from core.vocabulary import MediaKind, SamplingPlan
 from detector import artifact
 from detector.calibration import probability
@@ -23,6 +24,9 @@ from detector.media import Limits, probe
 from detector.score import Scorer
 from detector.spec import Card
 from training import explain, explain_pictures
+
+#: Faces that a message names.
+_NAMED = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,9 @@ class Options:
     frames: int = 3
     #: Faces in all, the most suspicious first.
     faces: int = 6
+    #: Only this frame (its position in the medium), and only the face of this number.
+    frame: int | None = None
+    face: int | None = None
     lime_samples: int = explain.LIME_SAMPLES
     lime_segments: int = explain.LIME_SEGMENTS
 
@@ -119,8 +126,18 @@ def score_faces(
 
 
 def choose(faces: Iterable[ScoredFace], options: Options) -> list[ScoredFace]:
-    """The highest scores of the frames with the highest scores, at most as many as asked for."""
-    by_score = sorted(faces, key=lambda face: -face.score)
+    """The highest scores of the frames with the highest scores, at most as many as asked for.
+
+    Raises UsageError for a frame or a face that is not among them, with those that are.
+    """
+    found = list(faces)
+    wanted = [face for face in found if options.frame in (None, face.frame)]
+    wanted = [face for face in wanted if options.face in (None, face.number)]
+    if found and not wanted:
+        there = ", ".join(f"{face.frame}:{face.number}" for face in found[:_NAMED])
+        more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+        raise UsageError(f"There is no such face. Frames and faces found: {there}{more}.")
+    by_score = sorted(wanted, key=lambda face: -face.score)
     frames = list(dict.fromkeys(face.frame for face in by_score))[: options.frames]
     return [face for face in by_score if face.frame in frames][: options.faces]
 

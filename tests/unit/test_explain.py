@@ -129,6 +129,10 @@ def test_the_most_suspicious_frames_and_faces_are_chosen() -> None:
     ]
     chosen = explain_media.choose(faces, explain_media.Options(frames=2, faces=2))
     assert [(face.frame, face.number) for face in chosen] == [(1, 0), (2, 0)]
+    asked = explain_media.choose(faces, explain_media.Options(frame=1, face=1))
+    assert [(face.frame, face.number) for face in asked] == [(1, 1)]
+    with pytest.raises(UsageError, match="0:0, 1:0, 1:1, 2:0"):
+        explain_media.choose(faces, explain_media.Options(frame=7))
 
 
 @pytest.fixture(scope="module")
