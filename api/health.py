@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import text
 
 from api.services import Given, Services
-from core.errors import DatabaseOutdated, DeepsweepError
+from core.errors import DatabaseOutdated, DeepsweepError, NoWorker
 from db import migrations, requests
 
 _log = logging.getLogger(__name__)
@@ -44,11 +44,12 @@ class Readiness(BaseModel):
 
     ready: bool
     parts: dict[str, Part] = Field(
-        description="`queue` may be down: scans are accepted all the same and begin later."
+        description="`queue` and `workers` may be down: scans are accepted all the same and begin "
+        "later."
     )
 
 
-#: Parts without which requests are refused; the queue is not one of them.
+#: Parts without which requests are refused; the queue and workers are none of them.
 _NEEDED = ("database", "tables", "model")
 
 
@@ -99,9 +100,16 @@ def _queue(services: Services) -> None:
     services.hints.check()
 
 
+def _workers(services: Services) -> None:
+    """Whether any gave a sign of life lately; what they say goes through Redis, too."""
+    if not services.pulses.all():
+        raise NoWorker("No worker gave a sign of life lately: scans wait for one.")
+
+
 _CHECKS: dict[str, Callable[[Services], None]] = {
     "database": _database,
     "tables": _tables,
     "model": _model,
     "queue": _queue,
+    "workers": _workers,
 }

@@ -377,6 +377,12 @@ class QueueUnavailable(TransientError):
     code = "queue_unavailable"
 
 
+class NoWorker(TransientError):
+    """No worker gives a sign of life: what is asked for waits."""
+
+    code = "no_worker"
+
+
 class OutOfMemory(TransientError):
     """The machine or its GPU had no memory for the smallest batch."""
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,8 @@ CANCELLED = "scan.cancelled"
 #: First and longest wait before a callback is tried again, seconds: twelve tries take hours.
 FIRST_WAIT_S = 10.0
 LONGEST_WAIT_S = 7200.0
+#: How long counting a scan's items for its announcement may take.
+_COUNT_TIMEOUT_S = 900
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,8 @@ def announce(session: Session, scan_id: uuid.UUID, event: str) -> int | None:
     scan = scans.get(session, scan_id)
     if scan.callback_url is None:
         return None
+    # Counting a hundred million items takes longer than a statement usually may.
+    session.execute(text(f"SET LOCAL statement_timeout = '{_COUNT_TIMEOUT_S}s'"))
     payload = _payload(session, scan, event)
     known = (WebhookDelivery.scan_id == scan_id, WebhookDelivery.event == event)
     same_end = WebhookDelivery.payload["at"].astext == payload["at"]

@@ -54,8 +54,9 @@ def parts(client) -> tuple[int, dict[str, str | None]]:
     return answer.status_code, {name: part["code"] for name, part in answer.json()["parts"].items()}
 
 
-def test_a_service_with_all_its_parts_is_ready(client):
-    nothing = dict.fromkeys(("database", "tables", "model", "queue"))
+def test_a_service_with_all_its_parts_is_ready(client, monkeypatch):
+    monkeypatch.setattr(Pulses, "all", lambda _: {"a/1": WORKER % 3})
+    nothing = dict.fromkeys(("database", "tables", "model", "queue", "workers"))
     assert parts(client) == (200, nothing)
     assert client.get("/healthz").json() == {"status": "ok"}
 
@@ -64,6 +65,12 @@ def test_a_service_whose_queue_is_down_is_ready_and_says_so(client, hints):
     hints.down = True
     status, found = parts(client)
     assert (status, found["queue"]) == (200, "queue_unavailable")
+
+
+def test_a_service_without_a_worker_is_ready_and_says_so(client, monkeypatch):
+    monkeypatch.setattr(Pulses, "all", lambda _: {})
+    status, found = parts(client)
+    assert (status, found["workers"]) == (200, "no_worker")
 
 
 def test_a_service_without_its_database_lives_and_is_not_ready(cut_off):
