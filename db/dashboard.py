@@ -94,10 +94,12 @@ def errors_by_model(session: Session, *, limit: int = 6) -> list[ModelErrors]:
     return found
 
 
-def drift(session: Session, model: ModelRecord, *, days: int = DAYS) -> Drift:
-    """The scores of each day against the first BASELINE ones after the promotion."""
+def drift(
+    session: Session, model: ModelRecord, *, days: int = DAYS, baseline: int = BASELINE
+) -> Drift:
+    """The scores of each day against the first ones after the promotion."""
     since = model.promoted_at or model.created_at
-    asked = {"model": model.id, "since": since, "baseline": BASELINE, "days": days}
+    asked = {"model": model.id, "since": since, "baseline": baseline, "days": days}
     first = session.execute(text(_BASELINE), asked).one()
     if first.scores < FEW:
         return Drift(model=model.reference, since=since, baseline=first.scores, days=())
