@@ -58,8 +58,8 @@ def fit(
 
     `steps[i]` is the batch of step i. Each `recipe.validate_every` steps, and at the end, the
     averaged network is validated and the run checkpointed. Of the averages validated, the one
-    with the highest `score` is returned. `bfloat16` computes the forward pass in it where that is
-    safe (autocast).
+    with the highest `score` is returned, or the last where the recipe says so. `bfloat16` computes
+    the forward pass in it where that is safe (autocast).
     """
     module = _guided(recipe, steps, data).to(device or torch.device("cpu"))
     optimiser = _optimiser(module, recipe.optimiser)
@@ -190,7 +190,7 @@ def _validate(
     rate = learning_rate(recipe.optimiser, progress.step - 1)
     entry = {"step": progress.step, "learning_rate": rate, "loss": loss}
     progress.history.append(entry | figures)
-    if figures["score"] > progress.best:
+    if recipe.validation.keep == "last" or figures["score"] > progress.best:
         progress.best, progress.best_step = figures["score"], progress.step
         checkpoint.write_tensors(out / "best.safetensors", average.state)
     return figures

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -43,6 +43,9 @@ class Validation(_Part):
     share: Share = 0.1
     #: Frames looked at in each video.
     frames: int = Field(default=8, ge=1)
+    #: Which of the averages that were validated is kept. Where few clips are held out, the best of
+    #: several noisy scores is a draw of luck, and the last, after the rate's decay, does better.
+    keep: Literal["best", "last"] = "best"
 
 
 class Batch(_Part):

@@ -12,8 +12,8 @@ from torch import nn
 from core.errors import ModelMissing, UsageError
 from detector import architectures
 from tests.unit.training_cache import medium, recipe, write_cache
-from training import batches, crops, fitting, networks
-from training.recipe import Network, Optimiser, Recipe
+from training import batches, checkpoint, crops, fitting, networks
+from training.recipe import Network, Optimiser, Recipe, Validation
 
 
 @pytest.fixture
@@ -89,6 +89,15 @@ def test_the_average_with_the_highest_score_is_kept(cache: Path, tmp_path: Path)
 
     module, _ = run(recipe(), cache, tmp_path / "out", validate=validate)
     assert all(torch.equal(value, kept[1][name]) for name, value in module.state_dict().items())
+
+
+def test_the_last_average_is_kept_where_the_recipe_says_so(cache: Path, tmp_path: Path):
+    scores = iter([0.6, 0.9, 0.7])
+    plan = recipe(validation=Validation(share=0.3, keep="last"))
+    run(plan, cache, tmp_path, validate=lambda _: {"score": next(scores)})
+    kept = checkpoint.read_tensors(tmp_path / "best.safetensors")
+    last = checkpoint.read_tensors(tmp_path / "checkpoint" / "average.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in last.items())
 
 
 def test_a_folder_of_another_recipe_is_refused(cache: Path, tmp_path: Path):
