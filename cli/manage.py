@@ -105,31 +105,33 @@ def show(name: str, as_json: bool) -> None:
 def architectures(as_json: bool) -> None:
     """List the network architectures a model can have.
 
+    Parameters are counted as PyTorch does and as Keras does, which adds the running means and
+    variances of BatchNorm; beside them stands what the network's document prints.
+
     \b
-    Example:
-      deepsweep architectures --json
+    Examples:
+      deepsweep architectures
+      deepsweep architectures --json | jq -r '.[] | select(.parameters < 1e6).name'
     """
     from rich.table import Table
 
     from cli.text import console
     from detector import architectures as registry
 
-    found = list(registry.architectures())
+    rows = registry.table()
     if as_json:
-        listed = [
-            {
-                "name": each.name,
-                "input_px": each.input_px,
-                "parameters": each.parameters,
-                "document": each.document,
-            }
-            for each in found
-        ]
-        click.echo(json.dumps(listed, indent=2))
+        click.echo(json.dumps(rows, indent=2))
         return
-    table = Table("name", "input", "parameters", "described in", box=None, header_style="dim")
-    for each in found:
-        parameters = "–" if each.parameters is None else f"{each.parameters:,}"
-        table.add_row(each.name, f"{each.input_px} px", parameters, each.document)
-    table.add_row("timm:<name>", "–", "–", "any model of the timm library")
+    table = Table(box=None, header_style="dim")
+    for head in ("name", "input", "parameters", "as Keras", "document's", "described in"):
+        table.add_column(head, justify="left" if head in ("name", "described in") else "right")
+    for row in rows:
+        counts = (row[key] for key in ("parameters", "keras_parameters", "document_parameters"))
+        table.add_row(
+            row["name"],
+            f"{row['input_px']} px",
+            *("–" if count is None else f"{count:,}" for count in counts),
+            row["document"],
+        )
+    table.add_row("timm:<name>", "–", "–", "–", "–", "any model of the timm library")
     console().print(table)

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 import deepsweep
 from cli.lazy import LazyCommand, LazyGroup
 from core.errors import BadSamplingPlan, DeepsweepError, ObjectMissing
-from detector.architectures import architectures
+from detector.architectures import architectures, table
 
 ROOT = Path(deepsweep.__file__).parent
 
@@ -55,13 +55,18 @@ def test_help_of_the_group_lists_every_command_with_its_own_first_sentence() -> 
         assert entry.help in text
 
 
-@pytest.mark.parametrize("name", ["scan", "show", "scans", "demo", "models", "architectures", "db"])
+@pytest.mark.parametrize(
+    "name",
+    ["scan", "show", "scans", "demo", "models", "architectures", "db", "data", "search", "study"],
+)
 def test_the_listed_sentence_is_the_one_that_the_command_says_of_itself(name: str) -> None:
     entry = deepsweep.COMMANDS[name]
     assert (entry.load().help or "").startswith(entry.help)
 
 
-@pytest.mark.parametrize("name", ["scan", "show", "scans", "demo", "architectures"])
+@pytest.mark.parametrize(
+    "name", ["scan", "show", "scans", "demo", "architectures", "train", "search"]
+)
 def test_help_of_a_command_has_examples(name: str) -> None:
     result = run(name, "--help")
     assert result.exit_code == 0
@@ -133,7 +138,10 @@ def test_a_lazy_entry_that_names_no_command_is_a_fault_of_ours() -> None:
 
 def test_architectures_as_json_are_those_of_the_registry() -> None:
     listed = json.loads(run("architectures", "--json").output)
+    assert listed == table()
     assert [each["name"] for each in listed] == [each.name for each in architectures()]
+    shown = run("architectures").output
+    assert all(f"{each['keras_parameters']:,}" in shown for each in listed)
 
 
 def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
