@@ -26,7 +26,7 @@ DAYS = 30
 #: The scores that others are held against: the first of a model version after its promotion.
 BASELINE = 2_000
 #: With fewer scores nothing is said of drift.
-FEW = 100
+FEW = 200
 BINS = 10
 #: From here up a distribution counts as moved, and as another one: the usual limits of PSI.
 MOVED, OTHER = 0.1, 0.25

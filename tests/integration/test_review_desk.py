@@ -239,7 +239,7 @@ _A_RUN = {
 
 
 def test_drift_holds_each_day_against_the_scores_after_the_promotion(session):
-    even = [0.05 + 0.9 * n / 120 for n in range(120)]
+    even = [0.05 + 0.9 * n / 220 for n in range(220)]
     today = datetime.now(UTC).replace(hour=12)
     _judged_on(session, even, today - timedelta(days=3))
     model = models.listed(session)[0]
@@ -247,10 +247,10 @@ def test_drift_holds_each_day_against_the_scores_after_the_promotion(session):
     assert dashboard.drift(session, models.get(session, model.id)).days == []
     _judged_on(session, [score**3 for score in even], today - timedelta(days=1))
     _judged_on(session, even[:20], today)
-    found = dashboard.drift(session, models.get(session, model.id), baseline=120)
-    assert found.baseline == 120
+    found = dashboard.drift(session, models.get(session, model.id), baseline=220)
+    assert found.baseline == 220
     moved, few = found.days
-    assert moved.psi > dashboard.OTHER > moved.by_chance
+    assert moved.psi > max(dashboard.OTHER, moved.by_chance)
     assert (few.scores, few.psi) == (20, None)
 
 
