@@ -251,7 +251,7 @@ class Analyzer:
     def _complete(self) -> Iterator[Analysis]:
         for item in self._items.values():
             if item.question is not None and not item.waiting:
-                item.question.answer(enough=self._is_certain(item))
+                item.question.answer(enough=is_certain(self._judge(item)))
                 item.question = None
         ready = [key for key, item in self._items.items() if item.ended and not item.waiting]
         for key in ready:
@@ -279,9 +279,10 @@ class Analyzer:
         frames.sort(key=lambda frame: frame.index)
         return judge(item.info.kind, frames, self._scorer.card)
 
-    def _is_certain(self, item: _Pending) -> bool:
-        """Whether more frames are not needed: without a face, too, there may be one later."""
-        return self._judge(item).verdict in (Verdict.FAKE, Verdict.REAL)
+
+def is_certain(judgement: Judgement) -> bool:
+    """Whether more frames are not needed. Where no face was found, there may be one later."""
+    return judgement.verdict in (Verdict.FAKE, Verdict.REAL)
 
 
 def _raw(frame: _PendingFrame) -> RawFrame:

@@ -1,0 +1,195 @@
+"""Sampling that stops when it is certain, beside as many frames as it may take.
+
+    python -m benchmarks.adaptive ../media/dev --plan adaptive:8-32
+
+Every film is judged once with all frames; what the adaptive plan would have seen of it follows from
+the same scores, round by round, by the rule that scans use. Labels are those of `labels.csv`. The
+table shows what is saved and what it does to the ranking; frames that look like the one beside them
+are counted apart, since they are not scored under any plan.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks import timing
+from benchmarks.speed import Item
+from core.vocabulary import EngineChoice, MediaKind, SamplingPlan, Verdict
+from detector import artifact
+from detector.analyze import Analysis, Analyzer, Failure, is_certain
+from detector.decode import decode_ahead
+from detector.faces import FaceFinder
+from detector.isolation import DecodePool, IsolationLimits
+from detector.sampling import rounds
+from detector.score import Scorer
+from detector.spec import Card
+from detector.verdict import FrameScore, Judgement, RawFrame, judge
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """One film, seen to the end and seen adaptively."""
+
+    is_fake: bool
+    whole: Judgement
+    adaptive: Judgement
+    #: Frames of which no other shows the same.
+    scored: int
+    adaptive_scored: int
+
+
+def labelled(folder: Path) -> dict[Path, bool]:
+    """The films of a folder with `labels.csv`, and whether each is fake."""
+    with (folder / "labels.csv").open(encoding="utf-8", newline="") as file:
+        rows = [(folder / row["path"], row["label"] == "fake") for row in csv.DictReader(file)]
+    return {path: is_fake for path, is_fake in rows if path.parts[len(folder.parts)] == "videos"}
+
+
+def judged(
+    paths: Sequence[Path], plan: SamplingPlan, analyzer: Analyzer
+) -> Iterator[tuple[Path, Analysis | Failure]]:
+    """Every film with all frames of the plan."""
+    items = (Item(path=path, plan=plan.at_once, key=key) for key, path in enumerate(paths))
+    with DecodePool(1, IsolationLimits()) as pool:
+        for result in analyzer.run(decode_ahead(items, pool, workers=1)):
+            assert isinstance(result.key, int)
+            yield paths[result.key], result
+
+
+def adaptively(whole: Judgement, plan: SamplingPlan, card: Card) -> Judgement:
+    """The verdict after the round that is enough."""
+    frames = {frame.index: raw(frame) for frame in whole.frames}
+    seen: list[RawFrame] = []
+    found = whole
+    for part in rounds(plan, sorted(frames)):
+        seen += [frames[index] for index in part]
+        found = judge(MediaKind.VIDEO, sorted(seen, key=lambda frame: frame.index), card)
+        if is_certain(found):
+            break
+    return found
+
+
+def raw(frame: FrameScore) -> RawFrame:
+    """What the frame was judged by."""
+    return RawFrame(
+        index=frame.index,
+        pts_s=frame.pts_s,
+        faces=tuple(face.face for face in frame.faces),
+        logits=tuple(face.logit for face in frame.faces),
+        tracks=tuple(face.track for face in frame.faces),
+        same_as=frame.same_as,
+    )
+
+
+def area(films: Iterable[tuple[bool, float]]) -> float:
+    """Under the ROC curve: how often a fake stands above a real film; ties count half."""
+    scores = list(films)
+    fakes = [score for is_fake, score in scores if is_fake]
+    reals = [score for is_fake, score in scores if not is_fake]
+    won = sum((fake > real) + 0.5 * (fake == real) for fake in fakes for real in reals)
+    return won / (len(fakes) * len(reals))
+
+
+def table(films: Sequence[Film], plan: SamplingPlan) -> Table:
+    """All frames beside the adaptive plan."""
+    faced = [film for film in films if film.whole.score is not None]
+    shown = Table(title=f"{len(films)} films, {len(faced)} with a face", title_justify="left")
+    for heading in ("", str(plan.at_once), str(plan)):
+        shown.add_column(heading, justify="left" if not heading else "right")
+    sides = [[film.whole for film in films], [film.adaptive for film in films]]
+    shown.add_row("frames", *(str(sum(len(each.frames) for each in side)) for side in sides))
+    counts = (sum(film.scored for film in films), sum(film.adaptive_scored for film in films))
+    shown.add_row("of them scored (no repeats)", *map(str, counts))
+    shown.add_row(
+        "AUC",
+        f"{area((film.is_fake, film.whole.score or 0.0) for film in faced):.3f}",
+        f"{area((film.is_fake, film.adaptive.score or 0.0) for film in faced):.3f}",
+    )
+    for verdict in Verdict:
+        named = (str(sum(each.verdict is verdict for each in side)) for side in sides)
+        shown.add_row(str(verdict), *named)
+    return shown
+
+
+def summary(films: Sequence[Film]) -> str:
+    """What is saved, and what it costs."""
+    all_frames = sum(len(film.whole.frames) for film in films)
+    seen = sum(len(film.adaptive.frames) for film in films)
+    repeats = all_frames - sum(film.scored for film in films)
+    changed = sum(film.whole.verdict is not film.adaptive.verdict for film in films)
+    opposed = sum(
+        {film.whole.verdict, film.adaptive.verdict} == {Verdict.FAKE, Verdict.REAL}
+        for film in films
+    )
+    return (
+        f"{1 - seen / all_frames:.0%} of the frames saved; {repeats / all_frames:.1%} of all show "
+        f"what the one beside shows; {changed} verdicts differ, {opposed} between real and fake"
+    )
+
+
+def compare(folder: Path, plan: SamplingPlan, console: Console) -> list[Film]:
+    """Judge the folder's films."""
+    module, card = artifact.load()
+    scorer = Scorer(module, card, engine=EngineChoice.AUTO)
+    finder = FaceFinder(engine=EngineChoice.AUTO)
+    analyzer = Analyzer(finder, scorer, frame_batch=16, face_batch=32)
+    labels = labelled(folder)
+    films = []
+    results = judged(sorted(labels), plan, analyzer)
+    for path, result in track(results, "judging", total=len(labels), console=console):
+        if isinstance(result, Failure):
+            continue
+        whole = result.judgement
+        adaptive = adaptively(whole, plan, card)
+        films.append(
+            Film(
+                is_fake=labels[path],
+                whole=whole,
+                adaptive=adaptive,
+                scored=_scored(whole),
+                adaptive_scored=_scored(adaptive),
+            )
+        )
+    return films
+
+
+def _scored(judgement: Judgement) -> int:
+    return sum(frame.same_as is None for frame in judgement.frames)
+
+
+def main() -> None:
+    """The command line."""
+    arguments = _arguments()
+    torch.set_num_threads(1)
+    console = timing.console()
+    plan = SamplingPlan.parse(arguments.plan)
+    films = compare(arguments.folder, plan, Console(stderr=True))
+    console.print(table(films, plan))
+    console.print(summary(films))
+    console.print(timing.machine())
+
+
+def _arguments() -> argparse.Namespace:
+    here = Path(os.environ.get("DEEPSWEEP_MEDIA", Path(__file__).parents[2] / "shared" / "data"))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.adaptive",
+        description="An adaptive plan beside all the frames it may take.",
+        epilog="example: python -m benchmarks.adaptive ../media/dev --plan adaptive:8-32",
+    )
+    parser.add_argument("folder", type=Path, nargs="?", default=here / "dev")
+    parser.add_argument("--plan", default="adaptive:8-32", help="(adaptive:8-32)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
