@@ -108,6 +108,8 @@ def film(path: Path, *, width: int, height: int, seconds: int, keyframe_every: i
         stream = output.add_stream("libx264", rate=FPS, options={"preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.gop_size = keyframe_every
+        if bits_per_s is not None:
+            stream.bit_rate = bits_per_s
         for number in range(seconds * FPS):
             picture = av.VideoFrame.from_ndarray(scene.at(number / FPS), format="rgb24")
             picture.pts, picture.time_base = number, Fraction(1, FPS)

@@ -42,6 +42,8 @@ EXACT, NEAR_KEYFRAMES = (
     SamplingPlan.parse(f"{kind}:{FRAMES}") for kind in ("uniform", "keyframes")
 )
 WIDTH, HEIGHT, SECONDS = 1920, 1080, 10
+#: What films of that size have on the web.
+STREAM_BITS_PER_S = 5_000_000
 #: A picture of two megapixels.
 STILL = (1632, 1224)
 PARTS = ("faces", "classifier", "decode", "bytes", "video", "image")
@@ -102,14 +104,16 @@ class Bench:
     device: torch.device
     detector: Detector
 
-    def film(self, keyframe_every: int) -> Path:
+    def film(self, keyframe_every: int, bits_per_s: int | None = None) -> Path:
         """Ten seconds of 1080p."""
+        name = f"every-{keyframe_every}" + (f"-{bits_per_s}" if bits_per_s else "")
         return media.film(
-            self.folder / f"every-{keyframe_every}.mp4",
+            self.folder / f"{name}.mp4",
             width=WIDTH,
             height=HEIGHT,
             seconds=SECONDS,
             keyframe_every=keyframe_every,
+            bits_per_s=bits_per_s,
         )
 
     def row(
@@ -175,7 +179,7 @@ def planned(path: Path, plan: SamplingPlan) -> list[int]:
 
 def rows_of_bytes(bench: Bench) -> Iterator[Cells]:
     """What is fetched of a minute of 1080p in S3."""
-    every_two = bench.film(media.EVERY_TWO_SECONDS)
+    every_two = bench.film(media.EVERY_TWO_SECONDS, bits_per_s=STREAM_BITS_PER_S)
     minute = media.repeated(bench.folder / "minute.mp4", every_two, times=6)
     size = minute.stat().st_size
     with stored.in_s3(minute) as fetched:
@@ -183,7 +187,7 @@ def rows_of_bytes(bench: Bench) -> Iterator[Cells]:
             taken, frames = fetched(bench.detector.pool, plan)
             share = taken / size
             yield (
-                f"bytes, {plan}, 1080p 60 s in S3, keyframe every 2 s ({frames} frames)",
+                f"bytes, {plan}, 1080p 60 s in S3, 5 Mbit/s, keyframe every 2 s ({frames} frames)",
                 "whole file",
                 f"{taken / 1e6:.1f} MB",
                 f"{size / 1e6:.1f} MB",
