@@ -98,8 +98,19 @@ def frames(width: int, height: int, count: int) -> list[Pixels]:
     return [scene.at(float(second)) for second in range(count)]
 
 
-def film(path: Path, *, width: int, height: int, seconds: int, keyframe_every: int) -> Path:
-    """An H.264 film in an MP4 file, as x264 encodes it; made once, then found."""
+def film(
+    path: Path,
+    *,
+    width: int,
+    height: int,
+    seconds: int,
+    keyframe_every: int,
+    bits_per_s: int | None = None,
+) -> Path:
+    """An H.264 film in an MP4 file; made once, then found.
+
+    Without `bits_per_s` it has the quality that x264 aims at when it is not told otherwise.
+    """
     if path.exists():
         return path
     scene = Scene(width, height)
