@@ -20,14 +20,14 @@ EVERY = timedelta(hours=6)
 #: Pages of a listing, and of rows, that one task takes on.
 PAGES_PER_STEP = 20
 #: An upload that has not come to its end by then was broken off.
-_LONGEST_UPLOAD = timedelta(days=1)
+LONGEST_UPLOAD = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tidied:
     """What one step did."""
 
-    #: Objects that were deleted.
+    #: Objects, finished or not, that were deleted.
     objects: int
     #: Items and scans that were deleted.
     rows: int
@@ -46,6 +46,9 @@ def tidy(database: Database, storage: Storage, settings: Settings, after: str | 
     before = datetime.now(UTC) - timedelta(days=settings.upload_days)
     objects, after = _delete_objects(storage, uploads.base(settings), before, after)
     forgotten = 0 if after else _forget_rows(database, uploads.base(settings), before)
+    if after is None:
+        # Last, because not every storage knows how.
+        objects += storage.drop_unfinished(uploads.base(settings), _was_broken_off)
     if objects or forgotten:
         _log.info("uploads_tidied", extra={"objects": objects, "rows": forgotten})
     return Tidied(objects=objects, rows=forgotten, after=after)
@@ -71,8 +74,13 @@ def _is_over(ref: ObjectRef, before: datetime) -> bool:
     begun = uploads.begun_at(ref.uri)
     if begun is None:
         return False  # somebody else's: no business of ours
-    broken_off = ref.uri.endswith(".part") and begun < datetime.now(UTC) - _LONGEST_UPLOAD
-    return begun < before or broken_off
+    return begun < before or (ref.uri.endswith(".part") and _was_broken_off(ref.uri))
+
+
+def _was_broken_off(uri: str) -> bool:
+    """Of an upload that is not finished: whether it never will be."""
+    begun = uploads.begun_at(uri)
+    return begun is not None and begun < datetime.now(UTC) - LONGEST_UPLOAD
 
 
 def _forget_rows(database: Database, base: str, before: datetime) -> int:

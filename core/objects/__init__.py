@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -129,6 +129,14 @@ class Storage:
                 local.delete(local.path_of(uri))
         if in_s3:
             self._s3().delete(in_s3)
+
+    def drop_unfinished(self, prefix: str, is_over: Callable[[str], bool]) -> int:
+        """Drop objects below a prefix that were begun to be written and not finished; how many.
+
+        In S3 their parts are seen by no listing, and are paid for. `is_over` is asked by the URI
+        that the object would have had. Raises as `delete` does.
+        """
+        return self._s3().drop_unfinished(prefix, is_over) if _scheme(prefix) == "s3" else 0
 
     def _s3(self) -> S3:
         from core.objects.s3 import S3

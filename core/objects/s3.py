@@ -16,7 +16,7 @@ import threading
 import time
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -119,6 +119,29 @@ class S3:
         for failed in answer.get("Errors", ()):
             if failed["Code"] not in ("NoSuchKey", "NoSuchVersion"):
                 raise undeleted(failed["Code"], Place(bucket=bucket, key=failed["Key"]))
+
+    def drop_unfinished(self, prefix: str, is_over: Callable[[str], bool]) -> int:
+        """Multipart uploads. Raises like `Storage.drop_unfinished`."""
+        place, dropped = Place.parse(prefix), 0
+        marker: dict[str, str] = {}
+        while True:
+            where = {"Bucket": place.bucket, "Prefix": place.key}
+            page = self.call("list_multipart_uploads", place, **where, **marker)
+            for found in page.get("Uploads", ()):
+                begun = Place(bucket=place.bucket, key=found["Key"])
+                if is_over(begun.uri):
+                    self._abort(begun, found["UploadId"])
+                    dropped += 1
+            if not page.get("IsTruncated"):
+                return dropped
+            marker = {
+                "KeyMarker": page["NextKeyMarker"],
+                "UploadIdMarker": page["NextUploadIdMarker"],
+            }
+
+    def _abort(self, place: Place, upload_id: str) -> None:
+        with suppress(ObjectMissing):  # finished meanwhile
+            self.call("abort_multipart_upload", place, **place.parameters(), UploadId=upload_id)
 
     def call(self, operation: str, place: Place, **parameters: Any) -> dict[str, Any]:
         """One operation of boto3's client, its failures as errors of ours about the place."""

@@ -120,6 +120,21 @@ def test_files_of_others_beside_the_uploads_are_left_alone(client, api_settings,
     assert tidying.tidy(database, Storage(api_settings), api_settings, None).objects == 0
 
 
+def test_an_upload_that_was_broken_off_leaves_nothing(
+    database, api_settings, bucket, s3_server, monkeypatch
+):
+    """An API that is killed in the middle of an upload cannot tidy up after itself."""
+    place = {"s3_endpoint_url": s3_server.endpoint_url, "upload_uri": f"s3://{bucket}/inbox/"}
+    settings = api_settings.model_copy(update=place)
+    going_on = f"inbox/key/{uploads.new_name()}"
+    begun_before(monkeypatch, timedelta(days=2))
+    for key in (going_on, f"inbox/key/{uploads.new_name()}", f"else/{uploads.new_name()}"):
+        s3_server.client.create_multipart_upload(Bucket=bucket, Key=key)
+    assert tidying.tidy(database, Storage(settings), settings, None).objects == 1
+    left = s3_server.client.list_multipart_uploads(Bucket=bucket, Prefix="inbox/")["Uploads"]
+    assert [each["Key"] for each in left] == [going_on]
+
+
 def test_many_uploads_go_in_steps_and_once_in_a_while(
     client, database, storage, settings, hints, monkeypatch
 ):
