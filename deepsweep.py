@@ -57,6 +57,11 @@ COMMANDS = {
     "grade": LazyCommand(
         module="cli.grade", attribute="grade", help="Hold a scan's results against labels."
     ),
+    "rescore": LazyCommand(
+        module="cli.rescore",
+        attribute="rescore",
+        help="Score kept faces again with another model version; list what flipped.",
+    ),
     "items": LazyCommand(
         module="cli.items", attribute="items", help="Erase what is known of single items."
     ),

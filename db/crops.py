@@ -69,12 +69,20 @@ class KeptCrop:
     @property
     def box_in_frame(self) -> Box:
         """x1, y1, x2, y2 of the face in pixels of the full frame."""
+        x1, y1, x2, y2 = self.box
+        return (*self._in_frame(x1, y1), *self._in_frame(x2, y2))
+
+    @property
+    def landmarks_in_frame(self) -> tuple[Point, ...]:
+        """The five points in pixels of the full frame."""
+        return tuple(self._in_frame(x, y) for x, y in self.landmarks)
+
+    def _in_frame(self, x: float, y: float) -> Point:
+        """Between the centres of pixels, as `detector.faces.crop_transform` has it."""
         left, top, side = self.area
         step = side / self.width
-        # Between the centres of pixels, as `detector.faces.crop_transform` has it.
         shift = 0.5 * step - 0.5
-        x1, y1, x2, y2 = (edge * step + shift for edge in self.box)
-        return (left + x1, top + y1, left + x2, top + y2)
+        return left + x * step + shift, top + y * step + shift
 
 
 @dataclass(frozen=True, kw_only=True)
