@@ -63,5 +63,11 @@ bench: setup ## every part side by side with what one does without us, then a wh
 results: setup ## the shipped detector on labelled media: every goal, met or not (ARGS=--write)
 	$(BIN)/python -m benchmarks.results $(ARGS)
 
+scale: setup ## how it scales: two workers beside one, listing, requests, a thousand million items
+	$(BIN)/python -m benchmarks.workers
+	$(BIN)/python -m benchmarks.expand
+	$(BIN)/python -m benchmarks.api
+	$(BIN)/python -m benchmarks.capacity --from docs/scale.json
+
 clean: ## what was made here, not the virtual environment
 	rm -rf out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
