@@ -15,7 +15,7 @@ EXTRAS := detector,openvino,api,training,export,embedded,test
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND := Agg
 
-.PHONY: help setup demo test lint unit up drill fuzz bench results clean
+.PHONY: help setup demo test lint unit up drill fuzz bench results scale clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
