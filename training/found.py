@@ -85,7 +85,10 @@ class FoundCache:
         Raises OSError where the medium itself cannot be read.
         """
         try:
-            with np.load(self._path(medium), allow_pickle=False) as arrays:
+            with (
+                self._path(medium).open("rb") as file,
+                np.load(file, allow_pickle=False) as arrays,
+            ):
                 return _unpack(medium, {name: arrays[name] for name in arrays})
         except FileNotFoundError:
             return None
