@@ -47,7 +47,10 @@ class Media(BaseModel):
     height: int = Field(description="Of the upright picture, pixels.", ge=1)
     duration_s: float | None = Field(description="Null for a still picture.", ge=0)
     bytes: int = Field(ge=1)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    sha256: str | None = Field(
+        description="Null for a large object of which only parts were read.",
+        pattern="^[0-9a-f]{64}$",
+    )
 
 
 class Face(BaseModel):

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from core.vocabulary import Label, ReviewSource, Scope, Verdict
 from db.tables import AuditEvent, Review
 from tests.integration.api_fixtures import ALLOWED, judged, listed
-from tests.integration.db_rows import a_result, no_face_result
+from tests.integration.db_rows import a_result, no_face_result, some_media
 
 NAMES = [f"{number}.jpg" for number in range(6)]
 RESULTS = [
@@ -131,6 +131,18 @@ def test_an_item_shows_frames_faces_people_and_timings(client, scan_id):
     assert item["tracks"] == [{"track": 0, "score": 0.9, "frames": 1}]
     assert item["timings_ms"]["detect"] == 30.0
     assert item["media"]["width"] == 640
+
+
+def test_a_film_that_was_read_in_part_has_no_hash(client, scanned, database):
+    scan_id = scanned()["id"]
+    listed(database, scan_id, "film.mp4")
+    (item_id,) = judged(database, scan_id, a_result(media=some_media(sha256=None)))
+    answer = client.get(f"/v1/items/{item_id}")
+    assert (answer.status_code, answer.json()["media"]["sha256"]) == (200, None)
+    exported = client.get(f"/v1/scans/{scan_id}/export.jsonl").json()
+    assert exported["media"]["sha256"] is None
+    rows = client.get(f"/v1/scans/{scan_id}/export.csv").text.splitlines()
+    assert len(rows) == 2
 
 
 def test_another_keys_item_does_not_exist(client, stranger, scan_id):
