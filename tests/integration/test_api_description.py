@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from api import estimates, item_schemas, problems
+from api import estimates, item_schemas, problems, training_schemas
 from api import schemas as scan_schemas
 from core.vocabulary import Scope
+from db import training_runs
+from db.training_runs import Wishes
 from tests.integration.api_fixtures import judged, judged_upload, listed
 from tests.integration.db_rows import a_result, no_face_result, some_media
 
@@ -48,6 +50,11 @@ OPERATIONS = [
     "POST /v1/uploads",
     "GET /v1/models",
     "GET /v1/models/{model}/estimate",
+    "POST /v1/training-runs",
+    "GET /v1/training-runs",
+    "GET /v1/training-runs/{run_id}",
+    "GET /v1/training-runs/{run_id}/plot.svg",
+    "POST /v1/training-runs/{run_id}/cancel",
     "GET /healthz",
     "GET /readyz",
     "GET /metrics",
@@ -61,7 +68,8 @@ def described(api) -> Any:
 
 @pytest.fixture
 def known(client, scanned, database) -> dict[str, object]:
-    """What there is to be asked for: a finished scan with all kinds of items, and one of them."""
+    """What there is to be asked for: a finished scan with all kinds of items, one of them, a
+    training run; no crop is kept."""
     scan_id = scanned()["id"]
     listed(database, scan_id, "a.jpg", "b.jpg", "c.jpg")
     judged(database, scan_id, a_result(), no_face_result(), None)
@@ -69,7 +77,10 @@ def known(client, scanned, database) -> dict[str, object]:
     link = client.get(f"/v1/items/{item_id}/media").json()["url"]
     token = link.removeprefix("/media/")
     given = {"scan_id": scan_id, "item_id": item_id, "token": token, "written": "csv"}
-    return given | {"model": "sweep@1"}
+    with database.transaction() as session:
+        run = training_runs.request(session, recipe="mobilenet-v2", wishes=Wishes(), actor="test")
+    assert run is not None
+    return given | {"model": "sweep@1", "run_id": run.id, "crop_id": 1}
 
 
 @pytest.mark.parametrize("tries", [10, pytest.param(300, marks=pytest.mark.slow)])
@@ -120,7 +131,7 @@ def test_every_operation_says_what_it_is_for_and_whom_it_lets_in(client):
             assert operation["description"], (method, path)
             assert operation["operationId"].isidentifier()
             if path.startswith("/v1/"):
-                assert re.search(r"Scope: `\w+`\.", operation["description"]), (method, path)
+                assert re.search(r"Scope:\s`\w+`\.", operation["description"]), (method, path)
                 assert operation["security"] == [{"apiKey": []}]
 
 
@@ -141,7 +152,7 @@ def test_the_examples_are_what_they_are_examples_of(client):
     for name, examples in models.items():
         found = next(
             getattr(module, name)
-            for module in (scan_schemas, item_schemas, problems, estimates)
+            for module in (scan_schemas, item_schemas, problems, estimates, training_schemas)
             if hasattr(module, name)
         )
         for example in examples:
