@@ -6,12 +6,14 @@ passes where both hold:
 
 - on every golden set it loses no more than the set's margin: the lower end of the one-sided 95%
   interval of its change lies at or above minus the margin, in AUC and in balanced accuracy;
-- on the held-out part of what people flagged it gains: the lower end of its change in balanced
-  accuracy lies above zero.
+- on the held-out part of what people flagged it gains: the lower end of its change in AUC lies
+  above zero.
 
 Balanced accuracy is the mean of the shares of fakes and of reals that are called what they are, by
-each model's own thresholds: what users see. So a set that is too small to show that nothing was
-lost does not let anything pass. Without a golden set nothing passes at all.
+each model's own thresholds: what users see. AUC asks for the order alone; on a few dozen flagged
+faces a gain shows in it first, while thresholds that were set anew are still noise. A set that is
+too small to show that nothing was lost does not let anything pass. Without a golden set nothing
+passes at all.
 """
 
 from __future__ import annotations
@@ -107,7 +109,9 @@ def decide(flagged: Pairs | None, golden: Mapping[str, tuple[Pairs, float]]) -> 
     for name, (pairs, margin) in golden.items():
         for figure in figures_of(pairs):
             checks.append(_check(name, figure, pairs, -margin))
-    gain = _check(FLAGGED_SET, BALANCED, flagged, 0.0, above=True) if flagged else None
+    gain = None
+    if flagged is not None:
+        gain = _check(FLAGGED_SET, figures_of(flagged)[0], flagged, 0.0, above=True)
     lost = next((check for check in checks if not check.passed), None)
     every = (*checks, gain) if gain else tuple(checks)
     if not golden:
@@ -122,7 +126,7 @@ def decide(flagged: Pairs | None, golden: Mapping[str, tuple[Pairs, float]]) -> 
 
 
 def figures_of(pairs: Pairs) -> Sequence[str]:
-    """The figures that the classes of a set allow."""
+    """The figures that the classes of a set allow; the first one tells a gain."""
     return (AUC, BALANCED) if len(np.unique(pairs.labels)) == 2 else (BALANCED,)
 
 
