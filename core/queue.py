@@ -63,6 +63,8 @@ TIDY_UPLOADS = "deepsweep.tidy_uploads"
 EXPIRE_CROPS = "deepsweep.expire_crops"
 #: Delete pictures of crops that no row names. Argument: as of TIDY_UPLOADS.
 SWEEP_CROPS = "deepsweep.sweep_crops"
+#: Cut faces of items that people are asked about. Argument: the item to go on behind, or "0".
+LATER_CROPS = "deepsweep.later_crops"
 #: Take up a training run. Argument: the run's id.
 TRAIN = "deepsweep.train"
 
@@ -72,6 +74,7 @@ _QUEUE_OF = {
     TIDY_UPLOADS: Queues.EXPAND,
     EXPIRE_CROPS: Queues.EXPAND,
     SWEEP_CROPS: Queues.EXPAND,
+    LATER_CROPS: Queues.EXPAND,
     SCAN: Queues.SCAN_BULK,
     EXPLAIN: Queues.SCAN_INTERACTIVE,
     TRAIN: Queues.TRAIN,

@@ -20,7 +20,6 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound, ObjectChanged
 from core.objects import ObjectRef, Storage
 from core.vocabulary import CropReason, Verdict
-from db.leases import Claim
 from db.tables import Crop, Item, VerdictRow
 
 Box = tuple[float, float, float, float]
@@ -111,7 +110,8 @@ class NewCrop:
 
 def keep(
     session: Session,
-    claim: Claim,
+    item_id: int,
+    attempt: int,
     crops: Sequence[NewCrop],
     *,
     reason: CropReason,
@@ -120,11 +120,12 @@ def keep(
 ) -> int:
     """Write the rows of an item's crops behind its result, in one transaction; how many are new.
 
-    To be called where the claim's attempt has just written the verdict of the scan's model.
+    To be called where that attempt has written the verdict of the scan's model; writes nothing
+    where the item has been queued again since.
     """
     parameters = {
-        "item_id": claim.item_id,
-        "attempt": claim.attempt,
+        "item_id": item_id,
+        "attempt": attempt,
         "reason": reason,
         "probability": probability,
         "days": days,

@@ -93,7 +93,7 @@ class Keeper:
     def __init__(self, limit: int, model_margin: float) -> None:
         """At most `limit` faces, for a model whose crops have that margin."""
         self._limit = limit
-        self.margin = max(LEAST_MARGIN, model_margin + CONTEXT)
+        self.margin = margin_for(model_margin)
         self._waiting: dict[tuple[int, int], _Held] = {}
         self._scored: list[_Held] = []
 
@@ -136,6 +136,11 @@ class Keeper:
             area=square(held.face.box, self.margin),
             image=held.image,
         )
+
+
+def margin_for(model_margin: float) -> float:
+    """How wide pictures are cut for a model whose crops have that margin."""
+    return max(LEAST_MARGIN, model_margin + CONTEXT)
 
 
 def picture(image: Pixels, face: Face, margin: float) -> Pixels:

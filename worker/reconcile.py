@@ -18,7 +18,7 @@ from core.settings import Settings
 from core.vocabulary import Priority
 from db import leases, listing, partitions, scans, training_runs, upkeep, webhooks
 from db.session import Database
-from worker import retention, schedule, uploads
+from worker import later_crops, retention, schedule, uploads
 from worker.claims import is_dead
 
 _log = logging.getLogger(__name__)
@@ -147,6 +147,7 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         tidy = upkeep.is_due(session, uploads.JOB, uploads.EVERY)
         expire = upkeep.is_due(session, retention.EXPIRY, retention.EXPIRY_EVERY)
         sweep = upkeep.is_due(session, retention.SWEEP, retention.SWEEP_EVERY)
+        cut = upkeep.is_due(session, later_crops.JOB, later_crops.EVERY)
     found.unlisted = len(unlisted)
     found.waiting = [str(priority) for priority in waiting]
     for scan_id in unlisted:
@@ -163,3 +164,5 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         hint(queue.EXPIRE_CROPS, "first")
     if sweep:
         hint(queue.SWEEP_CROPS, "")
+    if cut:
+        hint(queue.LATER_CROPS, "0")

@@ -50,7 +50,8 @@ def record_crops(
     reason = REASONS[verdict]
     crops.keep(
         session,
-        claim,
+        claim.item_id,
+        claim.attempt,
         kept,
         reason=reason,
         probability=keeping.share(verdict, draw),

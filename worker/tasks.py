@@ -20,7 +20,7 @@ from core.vocabulary import Priority
 from db import upkeep
 from db.crop_store import CropStore
 from db.session import Database
-from worker import expand, reconcile, retention, uploads
+from worker import expand, later_crops, reconcile, retention, uploads
 from worker.callbacks import deliver_due
 
 _log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ def register(app: Any, context: Context) -> None:
         queue.TIDY_UPLOADS: tidy_uploads,
         queue.EXPIRE_CROPS: expire_crops,
         queue.SWEEP_CROPS: sweep_crops,
+        queue.LATER_CROPS: cut_later,
     }
     for name, work in works.items():
         app.task(name=name)(_shell(context, name, work))
@@ -194,3 +195,23 @@ def sweep_crops(context: Context, after: str) -> None:
         return
     if done.after is not None:
         context.hint(queue.SWEEP_CROPS, done.after)
+
+
+def cut_later(context: Context, after: str) -> None:
+    """Cut faces of some items that people are asked about, and ask to go on where there are more.
+
+    Nobody waits for it: a reviewer sees the medium itself.
+    """
+    if after == "0":
+        with context.database.transaction() as session:
+            if not upkeep.begin_period(session, later_crops.JOB, later_crops.EVERY):
+                return
+    cutter = later_crops.LaterCrops(
+        database=context.database,
+        settings=context.settings,
+        storage=context.storage,
+        store=context.crop_store,
+    )
+    behind = cutter.step(int(after))
+    if behind is not None:
+        context.hint(queue.LATER_CROPS, str(behind))

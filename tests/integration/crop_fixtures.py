@@ -47,8 +47,8 @@ class Kept:
     def keep(self, session: Session, claim: Claim, called: Verdict, faces: int) -> None:
         """Write objects and rows, as a worker does."""
         new = [self._crop(claim, number) for number in range(faces)]
-        reason = REASONS[called]
-        assert crops.keep(session, claim, new, reason=reason, probability=0.5, days=30) == faces
+        given = {"reason": REASONS[called], "probability": 0.5, "days": 30}
+        assert crops.keep(session, claim.item_id, claim.attempt, new, **given) == faces
 
     def crops(self, item_id: int) -> list[KeptCrop]:
         with self.database.transaction() as session:

@@ -261,6 +261,34 @@ WORLDS = {
     "prevalence 80%": World((1_500, 300, 0.1), (500, 400, 0.5), (8_000, 7_300, 0.05)),
 }
 
+#: Two scans that were audited unlike each other, of unlike media: a model is estimated over both.
+POOLED = (
+    World((8_000, 120, 0.05), (400, 120, 1.0), (600, 500, 0.2)),
+    World((1_200, 240, 0.25), (300, 200, 0.5), (900, 850, 0.1), judged=0.7),
+)
+
+
+def pooled_truth() -> tuple[float, float, float]:
+    kinds = [(world.real, world.uncertain, world.fake) for world in POOLED]
+    items, fakes = (sum(part[n] for parts in kinds for part in parts) for n in (0, 1))
+    missed = sum(real[1] for real, _, _ in kinds)
+    alarms = sum(fake[0] - fake[1] for _, _, fake in kinds)
+    return missed / fakes, alarms / (items - fakes), fakes / items
+
+
+def test_strata_of_scans_with_unlike_probabilities_are_covered_together() -> None:
+    draw, held, truth = np.random.default_rng(20260102), np.zeros(3), pooled_truth()
+    guesses = np.zeros(3)
+    for _ in range(TRIALS):
+        found = estimate([stratum for world in POOLED for stratum in world.sample(draw).strata])
+        rates = (found.false_negative_rate, found.false_positive_rate, found.prevalence)
+        held += [rate.low <= true <= rate.high for rate, true in zip(rates, truth, strict=True)]
+        guesses += [rate.estimate or 0.0 for rate in rates]
+    assert all(93 <= each <= 97 for each in 100 * held / TRIALS), held
+    # And the estimate is right on average: no scan outweighs the other by being audited more.
+    np.testing.assert_allclose(guesses / TRIALS, truth, rtol=0.03)
+
+
 #: Less than about one miss is to be expected in these samples.
 EXTREME = {
     "one miss expected": World((10_000, 20, 0.05), (300, 40, 1.0), (200, 60, 0.2)),
