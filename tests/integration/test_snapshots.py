@@ -233,6 +233,47 @@ def test_what_would_leak_may_stand_in_one_split(database: Database, leaking: Set
     assert freeze(database, leaking, "whole", plan).counts["train"]["real"] == 7
 
 
+def test_what_shows_the_same_picture_may_be_drawn_together(
+    database: Database, leaking: Settings
+) -> None:
+    drawn = {"portraits": None, "leaks": None}
+    plan = snapshots.Plan(sets=drawn, validation=0.5, seed=1)
+    with pytest.raises(LeakBetweenSplits, match="--join"):
+        freeze(database, leaking, "loose", plan)
+    joined = snapshots.Plan(sets=drawn, validation=0.5, seed=1, join=True)
+    record = freeze(database, leaking, "joined", joined)
+    manifest = json.loads(snapshots.manifest_path(leaking, "joined").read_text())
+    splits: dict[str, set[str]] = {}
+    for one in manifest["examples"]:
+        splits.setdefault(one["group"], set()).add(one["split"])
+    # hopper and a share a file, collins and b nearly a picture.
+    assert splits["hopper"] == splits["a"]
+    assert splits["collins"] == splits["b"]
+    assert freeze(database, leaking, "joined", joined).id == record.id
+
+
+def test_what_leaks_into_a_pinned_split_is_refused_even_so(
+    database: Database, leaking: Settings
+) -> None:
+    plan = snapshots.Plan(sets={"portraits": None, "leaks": Split.TEST}, seed=1, join=True)
+    with pytest.raises(LeakBetweenSplits):
+        freeze(database, leaking, "pinned", plan)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.99])
+def test_what_is_held_out_validates_whole(
+    database: Database, settings: Settings, share: float
+) -> None:
+    plan = snapshots.Plan(
+        sets={"portraits": None}, validation=0.0, test=share, hold_out=("hopper",)
+    )
+    freeze(database, settings, "held", plan)
+    manifest = json.loads(snapshots.manifest_path(settings, "held").read_text())
+    splits = {(one["group"], one["split"]) for one in manifest["examples"]}
+    assert splits == {("hopper", "validation"), ("collins", "test" if share else "train")}
+    assert manifest["recipe"]["hold_out"] == ["hopper"]
+
+
 def test_two_people_are_not_one_picture(settings: Settings) -> None:
     folder = imports.folder_of(settings, "portraits")
     looks: dict[str, list[likeness.Looks]] = {}
