@@ -90,3 +90,8 @@ def test_what_is_no_plan_is_told_what_would_be(text):
 @pytest.mark.parametrize("words", [Verdict, ItemStatus, ScanState, MediaKind, PlanKind])
 def test_words_are_their_own_text(words):
     assert all(str(word) == word.value == word.name.lower() for word in words)
+
+
+def test_all_frames_of_an_adaptive_plan_are_those_of_a_uniform_one():
+    assert SamplingPlan.parse("adaptive:8-32").at_once == SamplingPlan.parse("uniform:32")
+    assert DEFAULT_PLAN.at_once is DEFAULT_PLAN
