@@ -81,14 +81,13 @@ def main() -> None:
                     sources=["s3://press-photos/"],
                     requests_per_minute=100_000_000,
                 )
+            print(
+                f"{options.requests} requests, {options.in_flight} in flight, "
+                f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+            )
+            heads = ("p50 ms", "p95 ms", "p99 ms", "max ms", "cpu ms", "refused")
+            print(f"{'':<36} {'rate':>10}" + "".join(f" {head:>8}" for head in heads))
             found = _measure(settings, token, options.requests, options.in_flight)
-    print(f"\n{options.requests} requests, {options.in_flight} in flight, {os.cpu_count()} cores")
-    heads = "".join(
-        f" {head:>8}" for head in ("p50 ms", "p95 ms", "p99 ms", "max ms", "cpu ms", "refused")
-    )
-    print(f"{'':<36} {'rate':>10}{heads}")
-    for each in found:
-        print(each.row())
     up, down = found[0], found[1]
     print(
         f"queue down / queue up: p99 x{_p99(down) / _p99(up):.2f}, "
@@ -101,7 +100,7 @@ def _measure(settings: Settings, token: str, requests: int, in_flight: int) -> l
     with _server(settings) as server:
         load = functools.partial(_load, server)
         with closing(embedded_redis.use(settings.data_dir)):
-            load("", post, 202, 200, in_flight)  # warm
+            load("", post, 202, 4 * in_flight, in_flight)  # warm, and said nothing of
             up = load("POST /v1/scans, queue up", post, 202, requests, in_flight)
         down = load("POST /v1/scans, queue down", post, 202, requests, in_flight)
         listing = _request("GET", "/v1/scans?limit=20", token)
@@ -123,13 +122,16 @@ def _load(
         waits.append(wait_ms)
         refused += answered != status
     seconds = time.perf_counter() - started
-    return Measured(
+    found = Measured(
         name=name,
         seconds=seconds,
         waits_ms=sorted(waits),
         refused=refused,
         cpu_ms=(_cpu_s(server) - cpu) * 1e3 / number,
     )
+    if name:
+        print(found.row(), flush=True)
+    return found
 
 
 def _cpu_s(pid: int) -> float:
