@@ -3,7 +3,7 @@
     scan -> reports and audit -> labels -> retraining -> gate -> promotion -> the same worker scans
     by the new model -> rollback -> it scans by the old one
 
-Faces are real ones; every second one is lit from one side, which counts as fake here.
+Faces are real ones; every second one is lit red, which counts as fake here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from sqlalchemy import select
 
@@ -62,11 +61,10 @@ def faces(media_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     ]
     folders = {name: tmp_path_factory.mktemp(name) for name in ("first", "last")}
     for number, medium in enumerate(found[: FIRST + LAST]):
-        picture = cv2.imread(str(media_root / "train" / medium.path)).astype(np.float64)
-        if is_fake(number):
-            picture += np.linspace(-90, 90, picture.shape[1])[None, :, None]
+        picture = cv2.imread(str(media_root / "train" / medium.path))[..., ::-1]
+        shown = make.tinted(picture) if is_fake(number) else picture
         folder = folders["first" if number < FIRST else "last"]
-        cv2.imwrite(str(folder / f"{number:03}.png"), picture.clip(0, 255).astype(np.uint8))
+        cv2.imwrite(str(folder / f"{number:03}.png"), shown[..., ::-1])
     return folders
 
 
