@@ -140,14 +140,16 @@ def _listing(scan_id: uuid.UUID) -> Update:
 _UPSERT = text(
     """
     INSERT INTO item AS known (scan_id, uri, uri_sha256, version, etag, size_bytes, priority)
-    SELECT :scan_id, page.*, :priority
+    SELECT :scan_id, uri, hash, version, etag, size, :priority
     FROM unnest(CAST(:uris AS text[]), CAST(:hashes AS bytea[]), CAST(:versions AS text[]),
                 CAST(:etags AS text[]), CAST(:sizes AS bigint[]))
-        AS page (uri, hash, version, etag, size)
+        WITH ORDINALITY AS page (uri, hash, version, etag, size, place)
     -- What was erased on request does not come back.
     WHERE NOT EXISTS (
         SELECT FROM erasure WHERE scan_id = :scan_id AND uri_sha256 = page.hash
     )
+    -- Ids in the order of the listing, whatever way the join takes.
+    ORDER BY place
     ON CONFLICT (scan_id, uri_sha256) DO UPDATE SET
         version = excluded.version, etag = excluded.etag, size_bytes = excluded.size_bytes,
         status = 'queued', attempt = known.attempt + 1, failures = 0, crashes = 0,

@@ -7,12 +7,12 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-#: Scans that one call looks at.
-PAGE = 200
+#: Items, and scans, that one call deletes at most.
+PAGE = 2_000
 
 
 def forget(session: Session, base: str, before: datetime, *, limit: int = PAGE) -> int:
-    """Delete what up to `limit` scans that began before a moment made of uploads under `base`.
+    """Delete what scans that began before a moment made of uploads under `base`, a page of it.
 
     Their items go with verdicts, frames and faces, and so does a scan of which nothing is left.
     Items of which crops are kept, or that a person was asked about, stay: those have rules of
