@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 
 WIDTH = 640.0
+#: Axes of shares go this far at least: nobody tells a millionth from nothing.
+_LEAST_SHARE = 0.01
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 8.0, 10.0, 24.0
 
 
@@ -131,7 +133,7 @@ def intervals(
 ) -> Intervals:
     """Shares 0..1 with their limits: (name, estimate, low, high), one line each."""
     width, left, line = 400.0, 110.0, 34.0
-    end = top or min(1.0, nice_top(max((high for *_, high in rows), default=1.0)))
+    end = top or min(1.0, nice_top(max([high for *_, high in rows] + [_LEAST_SHARE])))
     span = width - left - 24
 
     def x(share: float) -> float:

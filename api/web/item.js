@@ -6,7 +6,7 @@ import * as preferences from "/pages/preferences.js";
 
 const LABELS = { f: "fake", r: "real", u: "unsure", n: "no_face" };
 // Items loaded ahead of the one that is shown.
-const AHEAD = 1;
+const AHEAD = 2;
 const LOOK_AGAIN_MS = 20_000;
 // The lease is told that somebody is here, as long as somebody is.
 const KEEP_MS = 120_000;
