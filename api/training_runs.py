@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, Depends, Path, Query, Response
 
@@ -127,10 +127,10 @@ def _brief(services: Given, run: RunRecord) -> TrainingRun:
         made = training_runs.product(session, run.id)
         base_id = run.base_model_version_id
         base = None if base_id is None else models.get(session, base_id).reference
-    told = run.progress
+    told: dict[str, Any] = {name: run.progress.get(name) for name in _TOLD}
     return TrainingRun(
         **{name: getattr(run, name) for name in _AS_THEY_ARE},
-        **{name: told.get(name) for name in ("stage", "step", "steps", "loss", "seconds_left")},
+        **told,
         parameters=dict(run.parameters),
         base=base,
         model=made[1] if made else None,
@@ -138,6 +138,8 @@ def _brief(services: Given, run: RunRecord) -> TrainingRun:
     )
 
 
+#: What a run says of how far it is.
+_TOLD = ("stage", "step", "steps", "loss", "seconds_left")
 _AS_THEY_ARE = (
     *("id", "state", "code", "reason", "recipe", "period", "requested_by"),
     *("created_at", "started_at", "finished_at"),
