@@ -4,7 +4,8 @@
 
 A prefix of so many keys, and one of twice as many, is listed from an S3 server over HTTP into rows
 of PostgreSQL, in the steps that a worker lists in, each time in a fresh process. What is compared:
-rows a second, and what the process holds at its peak beyond what it held before the first page.
+rows a second, processor time for each row (of this process and of PostgreSQL: what busy neighbours
+hardly change), and what the process holds at its peak beyond what it held before the first page.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 import uuid
 from pathlib import Path
 
+from benchmarks.processes import server_s
 from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import DEFAULT_PLAN
@@ -42,7 +44,17 @@ def main() -> None:
     if options.inside:
         print(json.dumps(listed(options.inside)))
         return
-    heads = ("keys", "seconds", "rows/s", "first 25%", "last 25%", "peak MiB", "grown MiB")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    heads = (
+        "keys",
+        "seconds",
+        "rows/s",
+        "first 25%",
+        "last 25%",
+        "CPU us/row",
+        "peak MiB",
+        "grown",
+    )
     print("".join(f"{head:>11}" for head in heads))
     counts = [options.keys, 2 * options.keys] * options.rounds
     found = [measured(count) for count in counts]
@@ -50,6 +62,8 @@ def main() -> None:
     small = max(found[::2], key=lambda each: each["rate"])
     large = max(found[1::2], key=lambda each: each["rate"])
     print(f"\nrows a second, twice as many keys against once: {large['rate'] / small['rate']:.2f}")
+    cheap = [min(each["cpu_us"] for each in found[turn::2]) for turn in (0, 1)]
+    print(f"processor time a row, likewise: {cheap[1] / cheap[0]:.2f}")
     print(f"peak memory, likewise: {large['peak_mib'] / small['peak_mib']:.2f}")
 
 
@@ -66,7 +80,7 @@ def measured(count: int) -> dict[str, float]:
     found: dict[str, float] = json.loads(done.stdout)
     print(
         f"{count:>11,}{found['seconds']:>11.1f}{found['rate']:>11,.0f}{found['early']:>11,.0f}"
-        f"{found['late']:>11,.0f}{found['peak_mib']:>11.0f}{found['grown_mib']:>11.1f}"
+        f"{found['late']:>11,.0f}{found['cpu_us']:>11.0f}{found['peak_mib']:>11.0f}{found['grown_mib']:>11.1f}"
     )
     assert found["rows"] == count
     return found
@@ -83,10 +97,12 @@ def listed(endpoint: str) -> dict[str, float]:
             # The first step loads what is loaded on first use.
             step = expand.step(database, storage, scan_id)
             before_mib, marks = _peak_mib(), [(time.perf_counter(), step.listed if step else 0)]
+            before_s = time.process_time() + server_s(settings)
             while step is not None and step.more:
                 step = expand.step(database, storage, scan_id)
                 marks.append((time.perf_counter(), step.listed if step else 0))
             peak_mib = _peak_mib()
+            cpu_s = time.process_time() + server_s(settings) - before_s
     if marks[-1][1] == marks[-2][1]:
         marks.pop()  # the last step found that there is no more
     quarter = max(1, len(marks) // 4)
@@ -96,6 +112,7 @@ def listed(endpoint: str) -> dict[str, float]:
         "rate": _rate(marks),
         "early": _rate(marks[: quarter + 1]),
         "late": _rate(marks[-quarter - 1 :]),
+        "cpu_us": 1e6 * cpu_s / (marks[-1][1] - marks[0][1]),
         "peak_mib": peak_mib,
         "grown_mib": peak_mib - before_mib,
     }

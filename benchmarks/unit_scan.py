@@ -21,16 +21,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from sqlalchemy import func, select
 
+from benchmarks.processes import server_s
 from benchmarks.unit_costs import STAGES, ItemCosts
 from core.objects import ObjectRef, Storage, s3
 from core.settings import Settings
 from core.vocabulary import DEFAULT_PLAN, ItemStatus
 from db import listing, migrations, models, scans
-from db.cluster import Paths
 from db.session import Database, connect
 from db.tables import Item, VerdictRow
 from detector.faces import FaceFinder
@@ -144,11 +143,10 @@ def measure(endpoint: str, keys: dict[str, int], warm_up: Sequence[str]) -> Item
         scanner = _Scanner(database=database, settings=settings, listed=listed)
         scanner.scan(warm_up)
         clock = watched()
-        server = Paths(settings.data_dir / "postgres").data
-        before_s, database_s = time.process_time(), _server_s(server)
+        before_s, database_s = time.process_time(), server_s(settings)
         shape = scanner.scan(list(keys))
         spent_s = time.process_time() - before_s
-        database_s = _server_s(server) - database_s
+        database_s = server_s(settings) - database_s
     return _costs(keys, clock, spent_s, database_s, shape)
 
 
@@ -247,16 +245,6 @@ def _task_s(task: Path) -> float:
         return int((task / "schedstat").read_text().split()[0]) / 1e9
     except (FileNotFoundError, ProcessLookupError):
         return 0.0  # it has ended
-
-
-def _server_s(data: Path) -> float:
-    """Processor time of a PostgreSQL and its sessions so far."""
-    pid = int((data / "postmaster.pid").read_text().split()[0])
-    total = 0.0
-    for process in (server := psutil.Process(pid), *server.children(recursive=True)):
-        times = process.cpu_times()
-        total += times.user + times.system
-    return total
 
 
 def _has_device() -> bool:
