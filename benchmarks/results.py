@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,15 @@ from core.errors import DeepsweepError
 from training import evaluation, evaluation_report, graded, groups
 from training.evaluation import Judgements, cell
 from training.evaluation_report import Asked, Report
-from training.groups import Rate
+from training.groups import Attributes, Rate
 from training.treatments import TREATMENTS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "results.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 #: Where the labelled media lie unless DEEPSWEEP_MEDIA says otherwise.
 MEDIA = Path(__file__).parent.parent.parent / "shared" / "data"
+#: Photos of each skin tone that are judged.
+PER_GROUP = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,17 +131,31 @@ def by_skin_tone(model: Path, folder: Path, cache: Path) -> tuple[list[Rate], st
     if not (folder / "labels.csv").exists():
         return [], f"{folder} is not there"
     held = _held_out(model)
-    known = {
+    known: Mapping[str, Attributes] = {
         path: {"skin tone": told["skin tone"]}
         for path, told in groups.read_groups(folder).items()
         if "skin tone" in told and (held is None or path in held)
     }
+    known = _some(known)
     scorer = evaluation.scorer_of(model)
     media = evaluation.media_of(folder, known)
     judged = tuple(evaluation.judge_media(media, folder, scorer, cache=cache))
     one = Judgements(card=scorer.card, on="train", folder=folder, judged=judged)
     seen = "held out of training" if held else "mostly trained on, so the rates flatter"
     return groups.rates(one, known), f"{len(known)} UTKFace photos, {seen}"
+
+
+def _some(known: Mapping[str, Attributes]) -> dict[str, Attributes]:
+    """At most `PER_GROUP` of each group, evenly spread over the list."""
+    by_group: dict[str, list[str]] = {}
+    for path, told in known.items():
+        by_group.setdefault(told["skin tone"], []).append(path)
+    return {path: known[path] for paths in by_group.values() for path in _spread(paths)}
+
+
+def _spread(paths: list[str]) -> list[str]:
+    step = max(1.0, len(paths) / PER_GROUP)
+    return [paths[int(number * step)] for number in range(min(PER_GROUP, len(paths)))]
 
 
 def _held_out(model: Path) -> frozenset[str] | None:

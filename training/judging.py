@@ -32,6 +32,9 @@ from training.treatments import Treatment, treat
 
 Logits = npt.NDArray[np.float64]
 
+#: Crops that are scored together.
+BATCH = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
@@ -75,8 +78,8 @@ def judge_media(
     found = find_faces(
         media, folder, scorer.card, plan=plan, finder=finder, treatment=treatment, cache=cache
     )
-    for one in found:
-        yield judge_found(one, scorer)
+    for batch in _batches(found):
+        yield from judge_found(batch, scorer)
 
 
 def find_faces(
@@ -105,16 +108,32 @@ def find_faces(
         yield found
 
 
-def judge_found(found: Found, scorer: Scorer) -> Judged:
-    """The network's word on crops that were found before."""
-    logits = scorer.score(found.crops) if len(found.crops) else np.empty(0)
-    return Judged(
-        medium=found.medium,
-        kind=found.kind,
-        tracks=_grouped(logits, found.tracks),
-        frames=_grouped(logits, found.frames),
-        error=found.error,
-    )
+def judge_found(found: Sequence[Found], scorer: Scorer) -> Iterator[Judged]:
+    """The network's word on crops that were found before, those of all media in one batch."""
+    crops = [one.crops for one in found if len(one.crops)]
+    logits = scorer.score(np.concatenate(crops)) if crops else np.empty(0)
+    ends = np.cumsum([len(one.crops) for one in found])
+    for one, end in zip(found, ends, strict=True):
+        of_medium = logits[end - len(one.crops) : end]
+        yield Judged(
+            medium=one.medium,
+            kind=one.kind,
+            tracks=_grouped(of_medium, one.tracks),
+            frames=_grouped(of_medium, one.frames),
+            error=one.error,
+        )
+
+
+def _batches(found: Iterable[Found]) -> Iterator[list[Found]]:
+    """Media with together at least `BATCH` crops; most have one or two."""
+    waiting: list[Found] = []
+    for one in found:
+        waiting.append(one)
+        if sum(len(each.crops) for each in waiting) >= BATCH:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
 
 
 def _grouped(logits: Logits, numbers: npt.NDArray[np.int64]) -> tuple[Logits, ...]:
