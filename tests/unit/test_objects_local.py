@@ -379,3 +379,20 @@ def test_an_open_that_fails_leaves_no_descriptor_behind(storage, tmp_path):
         with pytest.raises(ObjectChanged):
             storage.open(ObjectRef(uri=f"file://{tmp_path}/a", etag="other"))
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+
+
+def test_a_file_is_deleted_and_its_folder_with_the_last_one(storage, tmp_path):
+    first, second = tmp_path / "faces" / "a#.png", tmp_path / "faces" / "b.png"
+    fill(tmp_path, "faces/a#.png", "faces/b.png")
+    storage.delete([local.uri_of(first)])
+    assert [path.name for path in first.parent.iterdir()] == ["b.png"]
+    storage.delete([local.uri_of(first), str(second), str(second / "below")])
+    assert not first.parent.exists()
+    assert tmp_path.exists()
+
+
+def test_what_is_no_file_is_not_deleted(storage, tmp_path):
+    fill(tmp_path, "folder/a")
+    with pytest.raises((AccessDenied, StorageUnavailable), match="folder"):
+        storage.delete([str(tmp_path / "folder")])
+    assert (tmp_path / "folder" / "a").exists()
