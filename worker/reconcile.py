@@ -29,6 +29,30 @@ _PAGES = 20
 _PARTITIONS_EVERY = timedelta(days=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Work that is done once in a while, by a task that says when it begins its period."""
+
+    name: str
+    every: timedelta
+    task: str
+    #: The task's argument at the start of a round.
+    start: str
+
+
+JOBS = (
+    Job(name=uploads.JOB, every=uploads.EVERY, task=queue.TIDY_UPLOADS, start=""),
+    Job(
+        name=retention.EXPIRY,
+        every=retention.EXPIRY_EVERY,
+        task=queue.EXPIRE_CROPS,
+        start="first",
+    ),
+    Job(name=retention.SWEEP, every=retention.SWEEP_EVERY, task=queue.SWEEP_CROPS, start=""),
+    Job(name=later_crops.JOB, every=later_crops.EVERY, task=queue.LATER_CROPS, start="0"),
+)
+
+
 class Hint:
     """Sends messages over Celery. Tests give another one."""
 
@@ -144,10 +168,7 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         waiting = upkeep.waiting_priorities(session)
         found.callbacks = bool(webhooks.due(session, limit=1))
         found.training_run = training_runs.waiting(session)
-        tidy = upkeep.is_due(session, uploads.JOB, uploads.EVERY)
-        expire = upkeep.is_due(session, retention.EXPIRY, retention.EXPIRY_EVERY)
-        sweep = upkeep.is_due(session, retention.SWEEP, retention.SWEEP_EVERY)
-        cut = upkeep.is_due(session, later_crops.JOB, later_crops.EVERY)
+        due = [job for job in JOBS if upkeep.is_due(session, job.name, job.every)]
     found.unlisted = len(unlisted)
     found.waiting = [str(priority) for priority in waiting]
     for scan_id in unlisted:
@@ -158,11 +179,5 @@ def _say_what_waits(database: Database, hint: Callable[..., bool], found: Found)
         hint(queue.DELIVER)
     if found.training_run is not None:
         hint(queue.TRAIN, str(found.training_run))
-    if tidy:
-        hint(queue.TIDY_UPLOADS, "")
-    if expire:
-        hint(queue.EXPIRE_CROPS, "first")
-    if sweep:
-        hint(queue.SWEEP_CROPS, "")
-    if cut:
-        hint(queue.LATER_CROPS, "0")
+    for job in due:
+        hint(job.task, job.start)

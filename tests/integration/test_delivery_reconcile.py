@@ -6,7 +6,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from core import queue
 from core.settings import Settings
@@ -32,6 +32,26 @@ def hints() -> Hints:
 def settings(scan_settings: Settings) -> Settings:
     """No grace for a server that has just started, as that of the tests may have."""
     return scan_settings.model_copy(update={"lease_s": 0.0})
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_due(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done once in a while was done in this period, which does not end meanwhile."""
+    monkeypatch.setattr(upkeep, "_period", lambda _: PAST)
+    with database.transaction() as session:
+        for job in reconcile.JOBS:
+            assert upkeep.begin_period(session, job.name, job.every)
+
+
+def test_what_is_done_once_in_a_while_is_hinted_at_when_it_is_due(
+    database: Database, settings: Settings, hints: Hints
+) -> None:
+    turn(database, settings, hints)
+    assert hints.given == []
+    with database.transaction() as session:
+        session.execute(delete(JobPeriod))
+    turn(database, settings, hints)
+    assert hints.given == [(job.task, (job.start,), Priority.BULK) for job in reconcile.JOBS]
 
 
 def turn(database: Database, settings: Settings, hints: Hints) -> Found:
