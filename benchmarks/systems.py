@@ -96,7 +96,7 @@ def main() -> None:
     names = options.systems or [*_in_order(), MOBILENET.stem]
     with _progress(len(names)) as progress:
         results = [_one(name, snapshot, sets, asked, progress) for name in names]
-    speeds = _speeds(names, asked)
+    speeds = _speeds(names, asked) if asked.rounds else {}
     text = _table(results, speeds, sets, snapshot, asked)
     (asked.out / "table.md").write_text(text, encoding="utf-8")
     print(text)
@@ -298,11 +298,12 @@ def _table(
     lines = [
         f"Snapshot `{snapshot.name}`, SHA-256 {snapshot.sha256[:16]}; {asked.budget_s:g} CPU "
         f"seconds of training each, batches of at most {asked.batch}; AUC with 95% intervals over "
-        "media; crops/s of float32 PyTorch by processor time of one thread.",
+        "media"
+        + ("; crops/s of float32 PyTorch by processor time of one thread." if speeds else "."),
         "",
         _row("system", "parameters", "starts from", "steps", *heads,
-             *(f"crops/s at {batch}" for batch in BATCHES)),
-        _row(*["---"] * (4 + len(heads) + len(BATCHES))),
+             *(f"crops/s at {batch}" for batch in speeds)),
+        _row(*["---"] * (4 + len(heads) + len(speeds))),
     ]  # fmt: skip
     for result in results:
         lines.append(
@@ -312,7 +313,7 @@ def _table(
                 result.start,
                 f"{' + '.join(map(str, result.steps))} x {result.batch}",
                 *(_cell(result.auc.get(name)) for name in sets),
-                *(f"{1e3 / speeds[batch][result.name].cpu_ms:.1f}" for batch in BATCHES),
+                *(f"{1e3 / speed[result.name].cpu_ms:.1f}" for speed in speeds.values()),
             )
         )
     return "\n".join([*lines, "", timing.machine(), ""])
@@ -361,7 +362,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=16, help="crops of a step, at most (16)")
     parser.add_argument("--frames", type=int, default=4, help="judged of each video (4)")
     parser.add_argument("--media", type=int, default=0, help="judged of each set; 0: all (0)")
-    parser.add_argument("--rounds", type=int, default=5, help="of the speed measurement (5)")
+    parser.add_argument("--rounds", type=int, default=5, help="of measuring speed; 0: leave it (5)")
     parser.add_argument("--out", type=Path, default=Path("out/systems"), help="(out/systems)")
     return parser.parse_args()
 

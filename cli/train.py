@@ -100,6 +100,7 @@ def train(
     called = release.checked_name(name or runs.load(wanted).name)
     with training.bar("training") as progress:
         origin = runs.run(wanted, training.watch(progress))
+        training.begin(progress, "judging")
         card = _release(wanted, origin, called, number, progress)
     if as_json:
         click.echo(card.model_dump_json(indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -175,6 +176,11 @@ def tick(progress: rich.progress.Progress, description: str) -> None:
     progress.update(progress.task_ids[0], advance=1, description=description)
 
 
+def begin(progress: rich.progress.Progress, description: str) -> None:
+    """Start the bar anew, for something of unknown length."""
+    progress.update(progress.task_ids[0], completed=0, total=None, description=description)
+
+
 def watch(progress: rich.progress.Progress, *, quiet: bool = False) -> Watch:
     """Shows a training on the bar, and each validation as a line unless `quiet`."""
     from cli.text import printable
@@ -192,9 +198,9 @@ def watch(progress: rich.progress.Progress, *, quiet: bool = False) -> Watch:
         )
         if report.figures and not quiet:
             progress.console.print(validation_line(report), highlight=False)
-        if report.step == report.steps and report.figures:
-            progress.update(progress.task_ids[0], completed=0, total=None)
 
+    # What is logged of first weights is said as a sentence here.
+    logging.getLogger("training").addHandler(logging.NullHandler())
     return Watch(
         on_medium=on_medium,
         on_start=lambda start: progress.console.print(start.note, highlight=False),

@@ -12,8 +12,13 @@ if TYPE_CHECKING:
 
 #: Name of the picture in a run's folder.
 PICTURE = "curves.png"
-#: Figures in 0..1 that are drawn, in this order; the first one there is drawn strongest.
-_SHARES = ("score", "auc", "accuracy", "synthetic")
+#: Figures in 0..1 that are drawn, with their names; the first one there is drawn strongest.
+_SHARES = {
+    "score": "mean AUC over generators",
+    "auc": "AUC",
+    "accuracy": "accuracy",
+    "synthetic": "AUC on fakes made of held-out reals",
+}
 _WIDTH_IN, _HEIGHT_IN, _DPI = 7.0, 2.4, 120
 
 Entry = Mapping[str, Any]
@@ -60,7 +65,7 @@ def _shares(axes: Axes, history: Sequence[Entry]) -> None:
     for rank, name in enumerate(found):
         key = name if any(name in entry for entry in history) else f"validation_{name}"
         width = 2.0 if rank == 0 else 1.0
-        axes.plot(*_series(history, key), "o-", markersize=3, linewidth=width, label=name)
+        axes.plot(*_series(history, key), "o-", markersize=3, linewidth=width, label=_SHARES[name])
     axes.set_ylabel("validation")
     if found:
         axes.legend(fontsize="small", frameon=False)

@@ -35,6 +35,7 @@ def search(trials: Sequence[Trial], path: Path, title: str) -> None:
         if logarithmic:
             axes.set_xscale("log")
         axes.set_xlabel(name.replace("_", " "))
+        axes.margins(0.15)
         axes.grid(alpha=0.25)
     panels[0].set_ylabel(f"validation {trials[0].monitor}")
     panels[-1].legend(fontsize="small")
@@ -45,7 +46,7 @@ def search(trials: Sequence[Trial], path: Path, title: str) -> None:
 def study(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
     """Each change's difference in accuracy with its interval, and what the document says."""
     found = [outcome for outcome in outcomes if outcome.accuracy_change is not None]
-    figure = _figure(7.0, 1.2 + 0.5 * len(found))
+    figure = _figure(7.0, 1.5 + 0.5 * len(found))
     axes = figure.subplots()
     axes.axvline(0, color="black", linewidth=0.8)
     for place, outcome in enumerate(found):
@@ -60,7 +61,7 @@ def study(outcomes: Sequence[Outcome], path: Path, title: str) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("change of accuracy against no augmentation")
     axes.grid(alpha=0.25, axis="x")
-    axes.legend(fontsize="small", loc="best")
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2, frameon=False)
     axes.set_title(title, loc="left", fontsize="medium")
     figure.savefig(path)
 
