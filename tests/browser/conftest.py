@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from core.settings import Settings
 from core.vocabulary import Scope
-from db import explanations
+from db import explanations, sign_ins
 from db.session import Database
 from tests.browser.seeds import Seeds, picture
 from tests.integration import chromium
@@ -74,11 +74,12 @@ class Visits:
         return page
 
     def signed_in(self, name: str = "Ada", *scopes: Scope, **options: object) -> Page:
-        """Somebody with a key of that name, at the queue."""
-        _, token = self.keys.make(*(scopes or (Scope.REVIEW,)), name=name)
+        """Somebody with a key of that name, whose cookie is there and who has opened no page."""
+        key, _ = self.keys.make(*(scopes or (Scope.REVIEW,)), name=name)
+        with self.keys.database.transaction() as session:
+            cookie = sign_ins.start(session, key)
         page = self.anonymous(**options)
-        sign_in(page, token)
-        page.wait_for_url("**/review")
+        page.context.add_cookies([{"name": "deepsweep", "value": cookie, "url": self.base}])
         return page
 
     def on_phone(self) -> Page:

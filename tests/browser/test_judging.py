@@ -71,6 +71,7 @@ def test_ten_items_are_judged_by_keys_alone(visits: Visits, seeds: Seeds, databa
         )
     )
     page = visits.signed_in()
+    page.goto("/review")
     page.keyboard.press("Enter")
     expect(page.locator("#work")).to_be_visible()
     said = {}
