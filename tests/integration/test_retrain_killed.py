@@ -31,7 +31,7 @@ from tests.integration.db_fixtures import wait_until
 from tests.integration.review_fixtures import a_reviewer
 from training.retrain import Trainer
 
-ROUNDS = 12
+ROUNDS = 6
 
 
 @dataclass
