@@ -79,7 +79,8 @@ class Visits:
         with self.keys.database.transaction() as session:
             cookie = sign_ins.start(session, key)
         page = self.anonymous(**options)
-        page.context.add_cookies([{"name": "deepsweep", "value": cookie, "url": self.base}])
+        kept = {"name": "deepsweep", "value": cookie, "url": self.base}
+        page.context.add_cookies([kept | {"httpOnly": True, "sameSite": "Strict"}])
         return page
 
     def on_phone(self) -> Page:

@@ -51,8 +51,10 @@ def test_a_request_without_the_pages_token_changes_nothing(visits: Visits, seeds
 
 
 def test_a_form_of_another_site_comes_without_the_cookie(visits: Visits):
-    page = visits.signed_in()
-    page.goto("/review")
+    _, token = visits.keys.make("review")
+    page = visits.anonymous()
+    sign_in(page, token)
+    page.wait_for_url("**/review")
     foreign = page.context.new_page()
     action = f"{visits.base}/review/sign-out"
     foreign.goto(f"data:text/html,<form method=post action={action}><button>Win</button></form>")
