@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from benchmarks import documents, goals, results
+from benchmarks import curve, documents, goals, results
 from core.errors import UsageError
 from core.vocabulary import DEFAULT_PLAN, MediaKind, SamplingPlan
 from detector.faces import FaceFinder
@@ -354,3 +354,14 @@ def test_our_figures_come_from_the_newest_file(tmp_path: Path):
     found = documents.read(tmp_path)
     assert list(found) == ["che-cnn"]
     assert "0.600 [0.50, 0.70]" in "\n".join(documents._lines(found))
+
+
+# --- the curve ------------------------------------------------------------------------------------
+
+
+def test_a_larger_share_of_the_sources_holds_a_smaller_one_of_both_kinds():
+    media = [(f"fakes {n}", label) for n in range(8) for label in ("fake", "real")]
+    media += [(f"reals {n}", "real") for n in range(4)]
+    shares = [curve.chosen(media, share) for share in (0.1, 0.5, 1.0)]
+    assert [len(part) for part in shares] == [2, 6, 12]
+    assert shares[0] < shares[1] < shares[2]
