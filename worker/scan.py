@@ -8,18 +8,21 @@ next one, and two runs of one scan share its items without meeting.
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 
 import torch
 
+from core.errors import DeepsweepError
 from core.objects import Storage, canonical
 from core.settings import Settings
 from core.vocabulary import ItemStatus
 from db import leases, scans
+from db.crop_store import CropStore
 from db.migrations import upgrade
 from db.session import Database, connect
-from worker import active_model
+from worker import active_model, retention
 from worker.active_model import ActiveModel
 from worker.claims import is_dead
 from worker.desk import Watch
@@ -27,6 +30,8 @@ from worker.expand import ListingThread
 from worker.pipeline import Pipeline
 from worker.request import ScanObserver, ScanOutcome, ScanRequest, Silent
 from worker.sources import Judging
+
+_log = logging.getLogger(__name__)
 
 #: How long a person's scan waits for a database that is away.
 PATIENCE_S = 120.0
@@ -63,6 +68,7 @@ def run(
         pipeline.engines.adopt(Judging.of(scan).engine, model)
         with ListingThread(database, storage, scan.id, watch, stop) as listing:
             pipeline.run(over=listing.is_over)
+        _expire_crops(database, settings, storage)
         return _outcome(database, scan.id, resumed, interrupted=stop.is_set())
 
 
@@ -103,6 +109,14 @@ def _requeue_failed(database: Database, scan_id: uuid.UUID, *, transient_only: b
                 session, scan_id, transient_only=transient_only, after=after
             )
         after = page.after
+
+
+def _expire_crops(database: Database, settings: Settings, storage: Storage) -> None:
+    """Where no service runs, scans see to it that kept faces go when their time is over."""
+    try:
+        retention.expire(database, settings, CropStore(settings, storage), batches=1)
+    except DeepsweepError as error:
+        _log.warning("crops_not_expired", extra={"code": error.code})
 
 
 def _outcome(

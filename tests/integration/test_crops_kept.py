@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage import data
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text, update
 
 from core.errors import NotFound, ObjectChanged
 from core.objects import Storage
@@ -136,5 +136,10 @@ def test_a_store_that_fails_costs_the_crops_and_not_the_verdict(
     scan(settings, model, media / "a.png")
     with database.transaction() as session:
         assert session.scalar(select(func.count()).select_from(Crop)) == 1
+        session.execute(update(Crop).values({"expires_at": text("now() - interval '1 day'")}))
+    # Where no service runs, the next scan deletes what is past its time.
+    scan(settings, model, media / "a.png")
+    with database.transaction() as session:
+        assert session.scalar(select(func.count()).select_from(Crop)) == 0
         with pytest.raises(NotFound):
             crops.get(session, 10**9)
