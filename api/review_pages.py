@@ -100,14 +100,18 @@ async def sign_in(request: Request, services: Given, said: Form) -> Response:
 
 @router.post("/sign-out")
 def sign_out(visitor: Guest, request: Request, services: Given, said: Form) -> Response:
-    """End the session, and hand back what the reviewer holds."""
-    if visitor is not None:
-        try:
-            visitor.check_token(said.get(CSRF_FIELD))
-        except CrossSite as error:
-            return refusal(visitor, error)
-        sessions.sign_out(services, visitor)
+    """End the session, and hand back what the reviewer holds.
+
+    Another site's form comes without the cookie: it must not have the browser drop it either.
+    """
     response = RedirectResponse(f"{HOME}/sign-in", HTTPStatus.SEE_OTHER)
+    if visitor is None:
+        return response
+    try:
+        visitor.check_token(said.get(CSRF_FIELD))
+    except CrossSite as error:
+        return refusal(visitor, error)
+    sessions.sign_out(services, visitor)
     sessions.forget_cookie(request, response)
     return response
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from core.settings import Settings
 from core.vocabulary import Scope
@@ -105,6 +105,7 @@ def browser() -> Iterator[Browser]:
     binary = os.environ.get("DEEPSWEEP_CHROMIUM") or chromium.find()
     if binary is None:
         pytest.skip(f"there is no {' or '.join(chromium.NAMES)} on this machine")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # Tests may run as root, and in containers with little shared memory.
         options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
