@@ -128,12 +128,10 @@ def bars(
     )
 
 
-def intervals(
-    rows: Sequence[tuple[str, float | None, float, float]], *, top: float | None = None
-) -> Intervals:
+def intervals(rows: Sequence[tuple[str, float | None, float, float]]) -> Intervals:
     """Shares 0..1 with their limits: (name, estimate, low, high), one line each."""
     width, left, line = 400.0, 110.0, 34.0
-    end = top or min(1.0, nice_top(max([high for *_, high in rows] + [_LEAST_SHARE])))
+    end = min(1.0, nice_top(max([high for *_, high in rows] + [_LEAST_SHARE])))
     span = width - left - 24
 
     def x(share: float) -> float:
