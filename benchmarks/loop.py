@@ -304,8 +304,7 @@ class _Heard:
         self._media = media
         self.found: list[Found] = []
 
-    def listed(self, total: int, *, complete: bool) -> None:
-        """Nothing to keep."""
+    def listed(self, total: int, *, complete: bool) -> None: ...
 
     def finished(self, document: dict[str, Any]) -> None:
         """One item has ended."""
@@ -318,7 +317,7 @@ def judge(
     database: Database, scan_id: uuid.UUID, seen: Sequence[Found], options: argparse.Namespace
 ) -> Counter[str]:
     """Users report, and two reviewers judge the queue by the known labels; how much of what."""
-    truth = {Path(one.medium.path).as_posix(): one.medium for one in seen}
+    truth = {one.medium.path: one.medium for one in seen}
     told: Counter[str] = Counter()
     with database.transaction() as session:
         user, _ = keys.create(session, name="user", scopes=[Scope.READ])
