@@ -17,8 +17,14 @@ if TYPE_CHECKING:
     from training.judging import Judged
 
 #: The figures that the table of a terminal has room for; the JSON has all of them.
-SHOWN = ("auc", "average_precision", "recall_at_fpr_5", "log_loss", "calibration_error",
-         "uncertain", "accuracy_outside_band")  # fmt: skip
+SHOWN = {
+    "auc": "AUC",
+    "recall_at_fpr_5": "recall at 5% FPR",
+    "log_loss": "log loss",
+    "calibration_error": "calibration error",
+    "uncertain": "uncertain",
+    "accuracy_outside_band": "accuracy outside",
+}
 REPORT, PAGE = "evaluation.json", "index.html"
 
 
@@ -184,12 +190,13 @@ def show(report: Report) -> None:
 
     screen = console()
     for one in report.plain:
-        table = Table(
-            "unit", "medium", "source", "real", "fake", "no face", *SHOWN,
-            title=f"{one.model} on {one.on}", title_justify="left",
-        )  # fmt: skip
+        table = Table("unit", "medium", title=f"{one.model} on {one.on}", title_justify="left")
+        # Names of sources whole, on several lines if need be: they are what rows are told by.
+        table.add_column("source", overflow="fold", min_width=26)
+        for head in ("real", "fake", "no face", *SHOWN.values()):
+            table.add_column(head)
         found = report.rows(one)
-        for row, cells in zip(found, evaluation.rows(found, SHOWN), strict=True):
+        for row, cells in zip(found, evaluation.rows(found, list(SHOWN)), strict=True):
             table.add_row(row.unit, *cells)
         screen.print(table)
     _show_pairs(report)
