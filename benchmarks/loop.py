@@ -120,8 +120,7 @@ class Parts:
 
 def main() -> None:
     """All of it, and the tables."""
-    options = _options()
-    console = Console(width=110)
+    options, console = _options(), Console(width=110)
     began = time.monotonic()
     work = options.work or Path(tempfile.mkdtemp(prefix="deepsweep-loop-"))
     parts = divide(options)
