@@ -54,7 +54,7 @@ drill: setup ## kill everything in turn while 2,000 items are scanned
 
 fuzz: setup ## 5,000 broken media through the real decoders, 15,000 odd requests through the API
 	$(BIN)/python -m tests.drill.fuzz
-	$(BIN)/pytest -m slow tests/integration/test_api_description.py tests/integration/test_api_abuse.py
+	$(BIN)/pytest -m "slow or not slow" tests/integration/test_api_description.py tests/integration/test_api_abuse.py
 
 bench: setup ## every part side by side with what one does without us, then a whole scan
 	$(BIN)/python -m benchmarks.speed
