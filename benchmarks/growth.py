@@ -101,7 +101,7 @@ def _picture(portrait: Pixels, rng: np.random.Generator) -> bytes:
     return data.tobytes()
 
 
-def scan(items: int, decode_workers: int) -> Run:
+def scan(items: int, decode_workers: int, items_ahead: int) -> Run:
     """One scan of so many pictures."""
     os.environ.update(ENVIRONMENT)
     watches = Watches()
@@ -115,6 +115,7 @@ def scan(items: int, decode_workers: int) -> Run:
             database_url=None,
             device="cpu",
             decode_workers=decode_workers,
+            items_ahead=items_ahead,
         )
         with connect(settings) as database, _watched(watches):
             started, used = time.perf_counter(), timing.cpu_s()
@@ -251,13 +252,15 @@ def main() -> None:
     """The command line."""
     arguments = _arguments()
     if arguments.one:
-        print(json.dumps(asdict(scan(arguments.one, arguments.decode_workers))))
+        run = scan(arguments.one, arguments.decode_workers, arguments.items_ahead)
+        print(json.dumps(asdict(run)))
         return
     console = timing.console()
     runs = []
     for items in (int(part) for part in arguments.items.split(",")):
         command = [sys.executable, "-m", "benchmarks.growth", "--one", str(items)]
         command += ["--decode-workers", str(arguments.decode_workers)]
+        command += ["--items-ahead", str(arguments.items_ahead)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
         runs.append(Run(**json.loads(done.stdout.splitlines()[-1])))
         console.print(shares(runs[-1]))
@@ -273,6 +276,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--items", default="1000,10000", help="sizes of the scans (1000,10000)")
     parser.add_argument("--decode-workers", type=int, default=2, help="threads and helpers (2)")
+    parser.add_argument(
+        "--items-ahead", type=int, default=8, help="items in hand, DEEPSWEEP_ITEMS_AHEAD (8)"
+    )
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
 
