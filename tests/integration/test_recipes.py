@@ -42,7 +42,7 @@ LARGE_EPOCHS = LARGE_STEPS = 2
 #: Four crops form few triplets, and dense layers of a million inputs overshoot at first: at their
 #: recipes' rates the loss of these falls later than a few steps.
 GENTLE = {"salpekar-cffn", "torlapati-1", "torlapati-2"}
-GENTLE_RATE = 1e-5
+GENTLE_RATE = 1e-6
 #: Networks that take any size are tried on a smaller one.
 SMALLER_INPUT = {
     "hansson-cnn": 64,
