@@ -10,6 +10,7 @@ from api.problems import documented
 from api.schemas import Upload
 from api.security import Scanner
 from api.services import Given
+from core.errors import UsageError
 
 router = APIRouter(
     prefix="/v1/uploads", tags=["uploads"], responses=documented(401, 403, 408, 413, 422, 429, 502)
@@ -30,8 +31,12 @@ _BODY: dict[str, Any] = {
 async def upload(request: Request, caller: Scanner, services: Given) -> Upload:
     """Store a picture or clip, to be named in a scan. What it is is found out there.
 
-    Any content type will do. Scope: `scan`.
+    Any content type will do but a form's. Scope: `scan`.
     """
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise UsageError(
+            "Send the file itself as the body (curl --data-binary @FILE), not a form around it."
+        )
     own = services.uploads.of(caller.key.prefix)
     received = await services.uploads.receive(own, request.stream())
     return Upload(

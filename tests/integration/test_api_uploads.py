@@ -89,6 +89,12 @@ def test_a_name_means_the_upload_of_the_key_that_says_it(client, stranger, datab
     assert source_of(client, database, upload) != source_of(stranger, database, upload)
 
 
+def test_a_form_around_a_file_is_refused_with_the_way_to_send_it(client):
+    answer = client.post("/v1/uploads", files={"file": ("portrait.jpg", b"\xff\xd8\xff")})
+    assert answer.status_code == 422
+    assert "--data-binary" in answer.json()["detail"]
+
+
 def test_an_upload_over_the_limit_leaves_nothing(client, api_settings):
     whole = b"x" * (api_settings.max_upload_bytes + 1)
     announced = sent(client, whole)
