@@ -193,8 +193,21 @@ def expire(session: Session) -> int:
     return len(session.scalars(back, execution_options=IN_DATABASE).all())
 
 
+def waiting_for(session: Session, reviewer: Reviewer) -> dict[ReviewSource, int]:
+    """How much of each source this reviewer can be given, by source; every source is there.
+
+    That is what is open, but for what he has judged, holds or skipped already.
+    """
+    rows = session.execute(_FOR_REVIEWER, {"reviewer_id": reviewer.id})
+    found = {ReviewSource(row.source): row.open for row in rows}
+    return {source: found.get(source, 0) for source in map(ReviewSource, RANKS)}
+
+
 def backlog(session: Session) -> list[Backlog]:
-    """What waits, by source, in the order of the queue; every source has its line."""
+    """What waits, by source, in the order of the queue; every source has its line.
+
+    For whom it may be is not asked: `waiting_for` says that.
+    """
     rows = {ReviewSource(row.source): row for row in session.execute(_BACKLOG)}
     return [
         Backlog(
@@ -260,37 +273,47 @@ _OPEN_AGAIN: dict[str, Any] = {
     "shown_at": None,
 }
 
-#: Rows come along the index of the open ones, so that nothing is sorted. A verdict that is gone
-#: takes the question with it.
+#: What may be given to a reviewer: nothing of an item that he has judged or holds, and nothing that
+#: he skipped. A verdict that is gone takes the question with it.
+_IS_FOR = """
+    candidate.state = 'open' AND candidate.verdict_id IS NOT NULL
+    AND NOT EXISTS (
+        SELECT FROM review AS other
+        WHERE other.item_id = candidate.item_id AND other.reviewer_id = :reviewer_id
+    )
+    AND NOT EXISTS (
+        SELECT FROM audit_event AS skip
+        WHERE skip.subject_kind = 'review' AND skip.subject_id = CAST(candidate.id AS text)
+            AND skip.api_key_id = :reviewer_id AND skip.action = 'review.skipped'
+            AND NOT EXISTS (
+                SELECT FROM audit_event AS undo
+                WHERE undo.subject_kind = 'review' AND undo.subject_id = skip.subject_id
+                    AND undo.api_key_id = :reviewer_id
+                    AND undo.action = 'review.undone' AND undo.id > skip.id
+            )
+    )
+"""
+
+#: Rows come along the index of the open ones, so that nothing is sorted.
 _CLAIM = text(
-    """
+    f"""
     UPDATE review SET state = 'leased', reviewer_id = :reviewer_id, shown_at = now(),
         lease_until = now() + CAST(:lease AS interval)
     WHERE id = (
         SELECT candidate.id FROM review AS candidate
-        WHERE candidate.state = 'open' AND candidate.verdict_id IS NOT NULL
-            AND NOT EXISTS (
-                SELECT FROM review AS other
-                WHERE other.item_id = candidate.item_id AND other.reviewer_id = :reviewer_id
-            )
-            AND NOT EXISTS (
-                SELECT FROM audit_event AS skip
-                WHERE skip.subject_kind = 'review'
-                    AND skip.subject_id = CAST(candidate.id AS text)
-                    AND skip.api_key_id = :reviewer_id AND skip.action = 'review.skipped'
-                    AND NOT EXISTS (
-                        SELECT FROM audit_event AS undo
-                        WHERE undo.subject_kind = 'review' AND undo.subject_id = skip.subject_id
-                            AND undo.api_key_id = :reviewer_id
-                            AND undo.action = 'review.undone' AND undo.id > skip.id
-                    )
-            )
+        WHERE {_IS_FOR}
         ORDER BY candidate.rank, candidate.id
         LIMIT 1
         FOR UPDATE SKIP LOCKED
     )
     RETURNING id
-    """
+    """  # noqa: S608 - our own text
+)
+_FOR_REVIEWER = text(
+    f"""
+    SELECT candidate.source, count(*) AS open FROM review AS candidate
+    WHERE {_IS_FOR} GROUP BY candidate.source
+    """  # noqa: S608 - our own text
 )
 
 _BACKLOG = text(

@@ -198,6 +198,31 @@ def test_the_backlog_has_a_line_for_every_source(session: Session) -> None:
     assert (report.open, report.leased, report.oldest_s) == (0, 0, None)
 
 
+def test_what_waits_for_a_reviewer_leaves_out_what_he_judged_holds_or_skipped(
+    session: Session,
+) -> None:
+    queue.a_judged_scan(session, [Verdict.REAL] * 4 + [Verdict.UNCERTAIN])
+    ada, bea = queue.a_reviewer(session, "Ada"), queue.a_reviewer(session, "Bea")
+
+    def waiting(reviewer: Reviewer) -> tuple[int, int]:
+        found = review_queue.waiting_for(session, reviewer)
+        assert list(found) == list(review_queue.RANKS)
+        return found[ReviewSource.AUDIT], found[ReviewSource.UNCERTAIN]
+
+    assert waiting(ada) == (4, 1)
+    queue.say(session, ada, queue.claimed(session, ada), Label.REAL, second_look_share=1.0)
+    review_queue.skip(session, ada, queue.claimed(session, ada).review_id)
+    queue.claimed(session, ada)
+    assert (waiting(ada), waiting(bea)) == ((1, 1), (3, 1))
+    while review_queue.claim_next(session, ada):
+        pass
+    assert waiting(ada) == (0, 0)
+    review_queue.release(session, ada)
+    assert reviews.undo(session, ada) is not None
+    review_queue.release(session, ada)
+    assert waiting(ada) == (3, 1)
+
+
 def test_a_claim_reads_the_open_questions_in_order_and_sorts_nothing(session: Session) -> None:
     queue.a_judged_scan(session, [Verdict.REAL] * 3)
     session.execute(text("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off"))
