@@ -1,30 +1,30 @@
 """The documents that deepsweep began with: what each printed, and what its system scores here.
 
-    python -m benchmarks.systems --snapshot all --data ../shared/data   # trains and judges them all
-    python -m benchmarks.documents --systems out/systems --write        # docs/documents.md
+    python -m benchmarks.systems --snapshot all --data ../shared/data --write   # docs/systems.json
+    python -m benchmarks.documents --write                                      # docs/documents.md
 
-Without --write the page is printed. Our figures come from the files that `benchmarks.systems`
-leaves in its folder, one for each system; a system without one has a dash.
+Without --write the page is printed. Our figures are those of docs/systems.json; a system that is
+not in it has a dash.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import systems_table
+from benchmarks.systems_table import Measured
 from cli.outputs import replacing
 from detector import architectures
-from detector.spec import Figure
 from training.evaluation import cell
 
-PAGE = Path(__file__).parent.parent / "docs" / "documents.md"
+PAGE = systems_table.DOCS / "documents.md"
 
 
 @dataclass(frozen=True, kw_only=True)
-class System:
+class Printed:
     """One network of a document."""
 
     name: str
@@ -43,7 +43,7 @@ class Source:
     data: str
     #: Why its figures and ours are not to be compared.
     apart: str
-    systems: tuple[System, ...]
+    systems: tuple[Printed, ...]
 
 
 SOURCES = (
@@ -55,7 +55,7 @@ SOURCES = (
         "to slow down (at 89%); with 80% fakes, calling everything fake scores 0.80. Whole frames, "
         "not faces. Ours are AUC on people and sources never trained on.",
         systems=(
-            System(
+            Printed(
                 name="salpekar-cffn",
                 printed="accuracy 0.914 (validation), precision 0.938, recall 0.956, F1 0.947",
             ),
@@ -67,12 +67,12 @@ SOURCES = (
         apart="Train and test come from one set, so the same makers' fakes stand on both sides; "
         "its sensitivity is the recall of REAL faces, here recall is that of fakes.",
         systems=(
-            System(
+            Printed(
                 name="hansson-cnn",
                 printed="accuracy 0.874; recall of reals 0.823, of fakes 0.924",
                 parameters="4,853,569",
             ),
-            System(
+            Printed(
                 name="hansson-densenet121",
                 printed="accuracy 0.903; recall of reals 0.873, of fakes 0.932",
                 parameters="7,480,193",
@@ -86,19 +86,19 @@ SOURCES = (
         "background can tell the label. It compares models by validation loss. Keras' ResNet50 "
         "has 26,560 biases that torchvision's has not, so its count is 24,095,169 here.",
         systems=(
-            System(name="torlapati-1", printed="-", parameters="3,117,858"),
-            System(name="torlapati-2", printed="-", parameters="99,142,978"),
-            System(
+            Printed(name="torlapati-1", printed="-", parameters="3,117,858"),
+            Printed(name="torlapati-2", printed="-", parameters="99,142,978"),
+            Printed(
                 name="torlapati-densenet121",
                 printed="lowest validation loss of its three bases",
                 parameters="7,305,281 (Keras)",
             ),
-            System(
+            Printed(
                 name="torlapati-xception",
                 printed="the quickest to train",
                 parameters="20,879,913 (Keras)",
             ),
-            System(
+            Printed(
                 name="torlapati-resnet50",
                 printed="highest validation loss",
                 parameters="24,121,729 (Keras)",
@@ -111,10 +111,10 @@ SOURCES = (
         apart="One set on both sides, as above; a false alarm is preferred to a miss, so its "
         "threshold differs. 64 px leave little of what our fakes show.",
         systems=(
-            System(name="spagnola-baseline", printed="the starting point"),
-            System(name="spagnola-tuned", printed="better than the baseline"),
-            System(name="spagnola-xception", printed="the most accurate with its base re-trained"),
-            System(name="spagnola-ensemble", printed="about 1% of accuracy more"),
+            Printed(name="spagnola-baseline", printed="the starting point"),
+            Printed(name="spagnola-tuned", printed="better than the baseline"),
+            Printed(name="spagnola-xception", printed="the most accurate with its base re-trained"),
+            Printed(name="spagnola-ensemble", printed="about 1% of accuracy more"),
         ),
     ),
     Source(
@@ -124,13 +124,13 @@ SOURCES = (
         apart="DFDC on both sides; the extra set is of other actors but of the same generators. "
         "Its label 1 is REAL. The shapes it prints need an input of 256 px, not the 252 it names.",
         systems=(
-            System(
+            Printed(
                 name="che-cnn",
                 printed="accuracy 0.841 (test and extra set), precision 0.865, recall 0.810, "
                 "log loss 0.51",
                 parameters="562,901",
             ),
-            System(
+            Printed(
                 name="che-efficientnet-b0",
                 printed="low 0.80s of accuracy, 3% less after 15 epochs",
             ),
@@ -139,21 +139,15 @@ SOURCES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ours:
-    """What `benchmarks.systems` measured."""
-
-    parameters: int
-    auc: Mapping[str, Figure]
-
-
 def main() -> None:
     """Print the page, or write it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--systems", type=Path, default=Path("out/systems"))
+    parser.add_argument("--systems", type=Path, default=systems_table.FIGURES,
+                        help="what benchmarks.systems measured (docs/systems.json)")  # fmt: skip
     parser.add_argument("--write", action="store_true", help=f"to {PAGE.name} instead")
     asked = parser.parse_args()
-    page = "\n".join(_lines(read(asked.systems))) + "\n"
+    measured = systems_table.read(asked.systems) if asked.systems.exists() else None
+    page = "\n".join(_lines(measured)) + "\n"
     if not asked.write:
         print(page)
         return
@@ -161,37 +155,38 @@ def main() -> None:
         stream.write(page)
 
 
-def read(folder: Path) -> dict[str, Ours]:
-    """The systems that were measured, by name; of two runs of one system the newest."""
-    found = {}
-    for path in sorted(folder.rglob("*.json"), key=lambda path: path.stat().st_mtime):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and {"name", "parameters", "auc"} <= kept.keys():
-            auc = {name: Figure(**figure) for name, figure in kept["auc"].items() if figure}
-            found[kept["name"]] = Ours(parameters=kept["parameters"], auc=auc)
-    return found
-
-
-def _lines(measured: Mapping[str, Ours]) -> Iterator[str]:
-    sets = list(dict.fromkeys(name for ours in measured.values() for name in ours.auc))
+def _lines(measured: Measured | None) -> Iterator[str]:
     yield "# The documents deepsweep began with"
     yield ""
     yield "What each of the five documents printed of its systems, and what the same systems score"
     yield "here, all trained on one snapshot with one small budget. **The two columns are not to be"
     yield "compared**: under each table stands why. What can be compared is our column, line by"
-    yield "line."
+    yield "line, as far as its 95% intervals allow it."
     yield ""
-    yield "    python -m benchmarks.systems --snapshot all --data ../shared/data"
-    yield "    python -m benchmarks.documents --systems out/systems --write"
+    yield "    python -m benchmarks.systems --snapshot all --data ../shared/data --write"
+    yield "    python -m benchmarks.documents --write"
     yield ""
-    if not sets:
+    if measured is None:
         yield "Our column is empty: the first command has not been run on this checkout."
-        yield ""
+    else:
+        yield from _budget(measured)
+    yield ""
     for source in SOURCES:
-        yield from _section(source, measured, sets)
+        yield from _section(source, measured)
 
 
-def _section(source: Source, measured: Mapping[str, Ours], sets: list[str]) -> Iterator[str]:
+def _budget(measured: Measured) -> Iterator[str]:
+    asked = measured.asked
+    sets = "; ".join(f"{name}: {counts}" for name, counts in asked.sets.items())
+    yield f"Ours: {asked.budget_s:g} processor seconds of training each, in steps of at most"
+    yield f"{asked.batch} crops, where the documents trained for hours; bases start from random"
+    yield "weights where ImageNet's were not at hand (docs/results.md names them). AUC of media"
+    yield f"that nothing was trained on ({sets})."
+
+
+def _section(source: Source, measured: Measured | None) -> Iterator[str]:
+    sets = list(measured.asked.sets) if measured else []
+    known = {system.name: system for system in measured.systems} if measured else {}
     ours = [f"our AUC, {name}" for name in sets] or ["our AUC"]
     head = ["system", "parameters printed", "parameters here", "the document's figure", *ours]
     yield f"## {source.title}"
@@ -201,15 +196,21 @@ def _section(source: Source, measured: Mapping[str, Ours], sets: list[str]) -> I
     yield "| " + " | ".join(head) + " |"
     yield "|" + "---|" * len(head)
     for system in source.systems:
-        known = measured.get(system.name)
-        counted = architectures.find(system.name).parameters if known is None else known.parameters
-        figures = [cell(known.auc.get(name)) if known else "-" for name in sets] or ["-"]
-        cells = [f"`{system.name}`", system.parameters or "-",
-                 f"{counted:,}" if counted else "-", system.printed, *figures]  # fmt: skip
-        yield "| " + " | ".join(cells) + " |"
+        yield "| " + " | ".join(_cells(system, known.get(system.name), sets)) + " |"
     yield ""
     yield f"Why they are not comparable: {source.apart}"
     yield ""
+
+
+def _cells(
+    printed: Printed, ours: systems_table.System | None, sets: Sequence[str]
+) -> Iterator[str]:
+    counted = ours.parameters if ours else architectures.find(printed.name).parameters
+    yield f"`{printed.name}`"
+    yield printed.parameters or "-"
+    yield f"{counted:,}" if counted else "-"
+    yield printed.printed
+    yield from [cell(ours.auc.get(name)) if ours else "-" for name in sets] or ["-"]
 
 
 if __name__ == "__main__":

@@ -26,11 +26,10 @@ from typing import Any
 
 from rich.table import Table
 
-from benchmarks import goals
+from benchmarks import goals, marked
 from benchmarks.goals import Goal, Method
 from cli.caches import found_faces
 from cli.evaluate import judging_bar, model_folder
-from cli.outputs import replacing
 from cli.text import console
 from core.errors import DeepsweepError
 from training import evaluation, evaluation_report, graded, groups
@@ -40,7 +39,8 @@ from training.groups import Attributes, Rate
 from training.treatments import TREATMENTS
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "results.md"
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+MARK = "results"
+BEGIN, END = marked.marks(MARK)
 #: Where the labelled media lie unless DEEPSWEEP_MEDIA says otherwise.
 MEDIA = Path(__file__).parent.parent.parent / "shared" / "data"
 #: Photos of each skin tone that are judged.
@@ -266,14 +266,7 @@ def _rate(rate: Rate) -> list[str]:
 
 def write(results: Results, path: Path) -> None:
     """Replace what stands between the marks of a document; put at its end where there are none."""
-    text = path.read_text(encoding="utf-8")
-    before, mark, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2] if mark else "\n"
-    if not mark:
-        before = before.rstrip("\n") + "\n\n"
-    body = "\n".join(_markdown(results))
-    with replacing(str(path)) as stream:
-        stream.write(f"{before}{BEGIN}\n{body}\n{END}{after}")
+    marked.replace(path, MARK, _markdown(results))
 
 
 def _markdown(results: Results) -> Iterator[str]:

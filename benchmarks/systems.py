@@ -1,11 +1,16 @@
 """Every published system and the shipped network, trained on one snapshot with one budget.
 
-    python -m benchmarks.systems --snapshot all --data ../shared/data --budget 90
+    python -m benchmarks.systems --snapshot all --data ../shared/data    # trains and judges them
+    python -m benchmarks.systems --speed-only                            # crops a second of each
+
+With --write docs/systems.json holds the figures and docs/results.md their table; then
+`python -m benchmarks.documents --write` sets them beside what the documents printed.
 
 The budget is processor seconds of training, the making of batches included, the same for every
 system and divided evenly among a system's phases; no validation decides anything. Steps are timed
 first, so that a run which was stopped is taken up with the same number of them. What is done
-already is kept below --out; another snapshot or budget starts anew beside it.
+already is kept below --out; another snapshot or budget starts anew beside it. Speed is a step of
+its own because it is to be measured on an idle machine; it takes the systems of docs/systems.json.
 """
 
 from __future__ import annotations
@@ -15,21 +20,20 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
-from benchmarks import systems_judged, timing
+from benchmarks import systems_judged, systems_speed, systems_table, timing
 from benchmarks.systems_judged import Set
+from benchmarks.systems_table import Measured, System
 from cli.training import frozen
-from detector import architectures
 from detector.architectures.base import count_parameters
 from detector.architectures.transfer import set_trainable
 from detector.preprocess import to_tensor
-from detector.spec import Figure
 from training import machine, networks, phases, published, train_published
 from training.epochs import Epochs
 from training.fitting import StepReport
@@ -41,13 +45,11 @@ from training.recipe import Network
 MOBILENET = Path(__file__).parent / "mobilenet-v2.toml"
 #: Steps that are timed to tell how many the budget holds, after one that warms up.
 TIMED = 2
-#: Crops at a time whose speed is told.
-BATCHES = (1, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What the command line asked for."""
+    """What is trained, and how long."""
 
     data: Path
     out: Path
@@ -57,30 +59,28 @@ class Asked:
     #: Frames judged of each video, and media of each test set; 0 for all.
     frames: int
     media: int
-    rounds: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One line of the table."""
-
-    name: str
-    parameters: int
-    input_px: int
-    #: Where the first weights came from.
-    start: str
-    #: Per phase.
-    steps: tuple[int, ...]
-    batch: int
-    trained_cpu_s: float
-    #: By test set.
-    auc: Mapping[str, Figure]
 
 
 def main() -> None:
     """The command line."""
     options = _arguments()
     machine.set_up(1)
+    measured = _speeds(options) if options.speed_only else _systems(options)
+    print("\n".join(systems_table.markdown(measured)))
+    if options.write:
+        systems_table.publish(measured)
+
+
+def _speeds(options: argparse.Namespace) -> Measured:
+    """What is known of the systems, with their speed measured now."""
+    known = systems_table.read(options.figures)
+    shapes = {system.name: recipe_of(system.name) for system in known.systems}
+    speed = systems_speed.measure(shapes, options.rounds)
+    return known.model_copy(update={"speed": speed})
+
+
+def _systems(options: argparse.Namespace) -> Measured:
+    """Train and judge whatever is not done yet."""
     snapshot = frozen(options.snapshot, options.out)
     assert snapshot is not None
     asked = Asked(
@@ -90,16 +90,29 @@ def main() -> None:
         batch=options.batch,
         frames=options.frames,
         media=options.media,
-        rounds=options.rounds,
     )
     sets = systems_judged.sets_of(snapshot, asked.frames, asked.media)
-    names = options.systems or [*_in_order(), MOBILENET.stem]
+    names = options.systems or [MOBILENET.stem, *_in_order()]
     with _progress(len(names)) as progress:
-        results = [_one(name, snapshot, sets, asked, progress) for name in names]
-    speeds = _speeds(names, asked) if asked.rounds else {}
-    text = _table(results, speeds, sets, snapshot, asked)
-    (asked.out / "table.md").write_text(text, encoding="utf-8")
-    print(text)
+        found = [_one(name, snapshot, sets, asked, progress) for name in names]
+    measured = Measured(
+        asked=_told(asked, snapshot, sets), machine=timing.machine(), systems=tuple(found)
+    )
+    systems_table.keep(measured, asked.out / "systems.json")
+    return measured
+
+
+def _told(asked: Asked, snapshot: Frozen, sets: Mapping[str, Set]) -> systems_table.Asked:
+    return systems_table.Asked(
+        snapshot=snapshot.name,
+        sha256=snapshot.sha256,
+        crops={str(split): len(found) for split, found in snapshot.examples.items()},
+        budget_s=asked.budget_s,
+        batch=asked.batch,
+        frames=asked.frames,
+        media=asked.media,
+        sets={name: found.counts for name, found in sets.items()},
+    )
 
 
 def _folder(options: argparse.Namespace, snapshot: Frozen) -> str:
@@ -126,21 +139,21 @@ def _in_order() -> list[str]:
 
 def _one(
     name: str, snapshot: Frozen, sets: Mapping[str, Set], asked: Asked, progress: Progress
-) -> Result:
+) -> System:
     path = asked.out / f"{name}.json"
     if path.exists():
-        progress.update(progress.task_ids[0], advance=1)
-        return _read(path)
-    progress.update(progress.task_ids[0], description=f"{name}: training")
-    result = _trained(name, snapshot, sets, asked, progress)
-    _write(path, asdict(result) | {"auc": {k: v.model_dump() for k, v in result.auc.items()}})
+        result = System.model_validate_json(path.read_text(encoding="utf-8"))
+    else:
+        progress.update(progress.task_ids[0], description=f"{name}: training")
+        result = _trained(name, snapshot, sets, asked, progress)
+        _write(path, result.model_dump(mode="json"))
     progress.update(progress.task_ids[0], advance=1)
     return result
 
 
 def _trained(
     name: str, snapshot: Frozen, sets: Mapping[str, Set], asked: Asked, progress: Progress
-) -> Result:
+) -> System:
     recipe = published.within(recipe_of(name), batch=asked.batch)
     parts = snapshot.parts(recipe.validation.frames)
     epochs = Epochs(parts.train, snapshot.cache, recipe)
@@ -161,7 +174,7 @@ def _trained(
     )
     progress.update(progress.task_ids[0], description=f"{name}: judging")
     module.eval()
-    return Result(
+    return System(
         name=name,
         parameters=count_parameters(module),
         input_px=recipe.input.size_px,
@@ -250,87 +263,7 @@ def _with_steps(recipe: Published, epochs: Epochs, steps: Sequence[int]) -> Publ
     return recipe.model_copy(update={"phases": tuple(fixed)})
 
 
-# --- speed -------------------------------------------------------------------------------------
-
-
-def _speeds(names: Sequence[str], asked: Asked) -> dict[int, dict[str, timing.Timing]]:
-    """Time for a crop at each batch size, all systems in turns in one run; remembered."""
-    path = asked.out / f"speed-{len(names)}-{asked.rounds}.json"
-    if not path.exists():
-        found = {batch: _speed(names, batch, asked.rounds) for batch in BATCHES}
-        timed = {b: {name: asdict(t) for name, t in row.items()} for b, row in found.items()}
-        _write(path, timed)
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    return {int(b): {n: timing.Timing(**t) for n, t in row.items()} for b, row in kept.items()}
-
-
-def _speed(names: Sequence[str], batch: int, rounds: int) -> dict[str, timing.Timing]:
-    """float32 PyTorch on one thread; weights do not matter for the time."""
-    ways = {}
-    for name in names:
-        recipe = recipe_of(name)
-        plan, size_px = recipe.network, recipe.input.size_px
-        module = architectures.build(plan.architecture, **plan.options).eval()
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        crops = torch.rand(batch, 3, size_px, size_px)
-        shown = crops.contiguous(memory_format=torch.channels_last)
-        ways[name] = lambda module=module, shown=shown: _forward(module, shown)
-    return timing.measure(ways, pieces=batch, rounds=rounds, least=1)
-
-
-@torch.inference_mode()
-def _forward(module: nn.Module, crops: torch.Tensor) -> torch.Tensor:
-    return module(crops)
-
-
-# --- telling -----------------------------------------------------------------------------------
-
-
-def _table(
-    results: Sequence[Result],
-    speeds: Mapping[int, Mapping[str, timing.Timing]],
-    sets: Mapping[str, Set],
-    snapshot: Frozen,
-    asked: Asked,
-) -> str:
-    """Markdown: what was asked, then a line for each system."""
-    heads = [f"{name} ({found.counts})" for name, found in sets.items()]
-    lines = [
-        f"Snapshot `{snapshot.name}`, SHA-256 {snapshot.sha256[:16]}; {asked.budget_s:g} CPU "
-        f"seconds of training each, batches of at most {asked.batch}; AUC with 95% intervals over "
-        "media"
-        + ("; crops/s of float32 PyTorch by processor time of one thread." if speeds else "."),
-        "",
-        _row("system", "parameters", "starts from", "steps", *heads,
-             *(f"crops/s at {batch}" for batch in speeds)),
-        _row(*["---"] * (4 + len(heads) + len(speeds))),
-    ]  # fmt: skip
-    for result in results:
-        lines.append(
-            _row(
-                f"`{result.name}`",
-                f"{result.parameters:,}",
-                result.start,
-                f"{' + '.join(map(str, result.steps))} x {result.batch}",
-                *(_cell(result.auc.get(name)) for name in sets),
-                *(f"{1e3 / speed[result.name].cpu_ms:.1f}" for speed in speeds.values()),
-            )
-        )
-    return "\n".join([*lines, "", timing.machine(), ""])
-
-
-def _row(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _cell(figure: Figure | None) -> str:
-    return f"{figure.value:.3f} [{figure.low:.2f}, {figure.high:.2f}]" if figure else "-"
-
-
-def _read(path: Path) -> Result:
-    kept = json.loads(path.read_text(encoding="utf-8"))
-    kept["auc"] = {name: Figure(**figure) for name, figure in kept["auc"].items()}
-    return Result(**kept | {"steps": tuple(kept["steps"])})
+# --- files, progress and options ---------------------------------------------------------------
 
 
 def _write(path: Path, content: object) -> None:
@@ -356,15 +289,24 @@ def _arguments() -> argparse.Namespace:
         epilog="example: python -m benchmarks.systems --snapshot all --data ../shared/data",
     )
     parser.add_argument("systems", nargs="*", help="names of systems (all)")
-    parser.add_argument("--snapshot", required=True, help="of deepsweep data snapshot")
-    parser.add_argument("--data", type=Path, required=True, help="folder with weights/")
+    parser.add_argument("--snapshot", help="of deepsweep data snapshot")
+    parser.add_argument("--data", type=Path, help="folder with weights/")
     parser.add_argument("--budget", type=float, default=90.0, help="CPU seconds each (90)")
     parser.add_argument("--batch", type=int, default=16, help="crops of a step, at most (16)")
     parser.add_argument("--frames", type=int, default=4, help="judged of each video (4)")
     parser.add_argument("--media", type=int, default=0, help="judged of each set; 0: all (0)")
-    parser.add_argument("--rounds", type=int, default=5, help="of measuring speed; 0: leave it (5)")
     parser.add_argument("--out", type=Path, default=Path("out/systems"), help="(out/systems)")
-    return parser.parse_args()
+    parser.add_argument("--speed-only", action="store_true", help="train nothing, measure speed")
+    parser.add_argument("--figures", type=Path, default=systems_table.FIGURES,
+                        help="whose systems' speed is measured (docs/systems.json)")  # fmt: skip
+    parser.add_argument("--rounds", type=int, default=5, help="of measuring speed (5)")
+    parser.add_argument("--write", action="store_true", help="the figures and tables of docs/")
+    options = parser.parse_args()
+    if not options.speed_only and not (options.snapshot and options.data):
+        parser.error("--snapshot and --data are needed to train.")
+    if options.write and options.systems:
+        parser.error("--write takes all systems.")
+    return options
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +11,13 @@ import numpy as np
 import pytest
 from skimage import data
 
-from benchmarks import curve, documents, goals, results
+from benchmarks import curve, goals, results
 from core.errors import UsageError
 from core.vocabulary import DEFAULT_PLAN, MediaKind, SamplingPlan
 from detector.faces import FaceFinder
 from detector.frames import sample
 from detector.media import Limits, probe
-from detector.spec import Card, Figure
+from detector.spec import Card
 from tests.unit.cards import card
 from tests.unit.training_cache import medium
 from training import comparison, evaluation, groups, judging
@@ -63,7 +62,7 @@ def found(**changes: object) -> Found:
     whole = Found(
         medium=medium("images/a"),
         kind=MediaKind.IMAGE,
-        crops=rng.integers(0, 256, (3, 20, 20, 3), np.uint8),
+        crops=rng.integers(0, 256, (3, 2, 20, 20, 3), np.uint8),
         frames=np.array([0, 0, 1]),
         tracks=np.array([0, 1, 0]),
     )
@@ -88,7 +87,7 @@ NO_FACE = {"frames": np.empty(0, int), "tracks": np.empty(0, int)}
     "kept",
     [
         Found.failed(medium("images/a"), "truncated"),
-        found(crops=np.empty((0, 20, 20, 3), np.uint8), **NO_FACE),
+        found(crops=np.empty((0, 2, 20, 20, 3), np.uint8), **NO_FACE),
     ],
 )
 def test_having_no_face_is_kept_too(kept: Found, media: Path, identity: Identity):
@@ -117,13 +116,13 @@ def test_a_kept_file_that_was_cut_short_is_found_anew(media: Path, identity: Ide
 
 
 class Brightness:
-    """A scorer whose logit is how bright a crop is."""
+    """A scorer whose logit is how bright a face's crops are."""
 
     def __init__(self) -> None:
         self.card = card()
 
-    def score(self, crops: np.ndarray) -> np.ndarray:
-        return crops.mean((1, 2, 3)).astype(np.float64) / 255
+    def score_faces(self, faces: np.ndarray) -> np.ndarray:
+        return faces.mean((1, 2, 3, 4)).astype(np.float64) / 255
 
 
 def test_judging_kept_faces_gives_the_same_logits(tmp_path: Path):
@@ -332,28 +331,6 @@ def test_results_as_json_hold_every_goal(report: Report):
 
 
 # --- documents ------------------------------------------------------------------------------------
-
-
-def test_every_published_system_stands_on_the_page():
-    from detector import architectures
-
-    page = "\n".join(documents._lines({}))
-    published = {each.name for each in architectures.architectures() if each.document[:1] != "-"}
-    named = {system.name for source in documents.SOURCES for system in source.systems}
-    assert len(named) == 14
-    assert named <= published
-    assert all(f"`{name}`" in page for name in named)
-
-
-def test_our_figures_come_from_the_newest_file(tmp_path: Path):
-    auc = {"pictures": Figure(value=0.6, low=0.5, high=0.7).model_dump()}
-    (tmp_path / "che-cnn.json").write_text(
-        json.dumps({"name": "che-cnn", "parameters": 562901, "auc": auc})
-    )
-    (tmp_path / "speed-14-5.json").write_text('{"1": {}}')
-    found = documents.read(tmp_path)
-    assert list(found) == ["che-cnn"]
-    assert "0.600 [0.50, 0.70]" in "\n".join(documents._lines(found))
 
 
 # --- the curve ------------------------------------------------------------------------------------
