@@ -1,0 +1,247 @@
+"""What each ingredient of the shipped recipe is worth: one protocol, one budget, one table.
+
+    python -m benchmarks.variants --data ../shared/data --write     # all; docs/results.md, plots
+    python -m benchmarks.variants --only recipe --only "96 px"      # some of them
+
+`variants.toml` names what is changed. Every variant trains from the same start with the same number
+of steps and is judged on sources that none of them saw: those that the recipe holds out, and
+`dev`. A difference is of the same media under the same bootstrap draws, groups drawn together.
+Folds hold out one training source more each and are judged on it: leave-one-source-out. What is
+done already is kept below --out; one variant takes about five minutes of two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from platformdirs import user_cache_dir
+from pydantic import BaseModel, ConfigDict, Field
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import nn
+
+from benchmarks import variants_table
+from benchmarks.variants_table import Judged
+from cli.outputs import replacing
+from core.vocabulary import MediaKind
+from training import machine, recipe, split, train, validation
+from training.crops import Example, by_media
+from training.epochs import thin
+from training.recipe import Recipe
+from training.split import Split
+
+NAMED = Path(__file__).parent / "variants.toml"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Variant(_Part):
+    """One line of the table: changes of the base, or the mean of others."""
+
+    name: str
+    what: str
+    changes: dict[str, Any] = Field(default_factory=dict)
+    of: tuple[str, ...] = ()
+
+
+class Fold(_Part):
+    """Sources that are left out of training and judged."""
+
+    name: str
+    sources: tuple[str, ...]
+
+
+class Study(_Part):
+    """The file."""
+
+    base: dict[str, Any]
+    variant: tuple[Variant, ...]
+    fold: tuple[Fold, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Faces of the training set and of `dev`, with the folders that hold their crops."""
+
+    data: Path
+    cache: Path
+    train: Sequence[Example]
+    dev: Sequence[Example]
+
+
+def main() -> None:
+    """The command line."""
+    options = _arguments()
+    machine.set_up(options.threads)
+    study = Study.model_validate(tomllib.loads(NAMED.read_text(encoding="utf-8")))
+    base = merged(recipe.load(options.recipe).model_dump(mode="json"), study.base)
+    if options.steps:
+        base = merged(base, {"optimiser": {"steps": options.steps, "warm_up_steps": 0}})
+    wanted = set(options.only)
+    material = _material(options.data, options.cache)
+    judged: dict[str, Judged] = {}
+    for variant in study.variant:
+        if not variant.of and (not wanted or variant.name in wanted):
+            plan = Recipe.model_validate(merged(base, variant.changes))
+            judged[variant.name] = _judged(variant.name, plan, material, options.out)
+    for variant in study.variant:
+        if variant.of and set(variant.of) <= set(judged):
+            judged[variant.name] = mean_of([judged[name] for name in variant.of])
+    folds = {
+        fold.name: _fold(fold, base, material, options.out)
+        for fold in study.fold
+        if not wanted or fold.name in wanted
+    }
+    what = {variant.name: variant.what for variant in study.variant}
+    told = Recipe.model_validate(base)
+    lines = variants_table.markdown(judged, what, folds, told)
+    print("\n".join(lines))
+    if options.write:
+        variants_table.publish(lines)
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with `changes` laid over it, tables into tables.
+
+    Tables of weights and of options are replaced whole: what they do not name is not there.
+    """
+    result = dict(base)
+    for key, value in changes.items():
+        inner = result.get(key)
+        whole = key in ("methods", "kinds", "options")
+        if isinstance(value, Mapping) and isinstance(inner, Mapping) and not whole:
+            result[key] = merged(inner, value)
+        else:
+            result[key] = value
+    return result
+
+
+def mean_of(members: Sequence[Judged]) -> Judged:
+    """An ensemble: the mean of its members' logits, each divided by its own spread."""
+    first = members[0]
+    return {
+        name: {
+            path: (*told[:2], float(np.mean([_spread(m[name])[path] for m in members])))
+            for path, told in first[name].items()
+        }
+        for name in first
+    }
+
+
+def _spread(media: Mapping[str, tuple[int, str, float]]) -> dict[str, float]:
+    scale = float(np.std([logit for _, _, logit in media.values()])) or 1.0
+    return {path: logit / scale for path, (_, _, logit) in media.items()}
+
+
+def _judged(name: str, plan: Recipe, material: Material, out: Path) -> Judged:
+    """The variant's logits of all media; from an earlier run where the plan is the same."""
+    folder = out / f"{name.replace(' ', '-').replace(',', '')}-{plan.sha256[:8]}"
+    kept = folder / "judged.json"
+    if not kept.exists():
+        parts = split.split(material.train, plan.validation, plan.seed)
+        shown = {
+            "held-out": (_held_sources(parts), material.cache / "train"),
+            "dev": (tuple(thin(material.dev, plan.validation.frames)), material.cache / "dev"),
+        }
+        module = _trained(name, plan, parts, material, folder)
+        _write(kept, {
+            f"{where} {medium}s": _logits(module, faces, cache, plan, medium)
+            for where, (faces, cache) in shown.items()
+            for medium in MediaKind
+        })  # fmt: skip
+    told = json.loads(kept.read_text(encoding="utf-8"))
+    return {
+        where: {path: (each[0], each[1], each[2]) for path, each in media.items()}
+        for where, media in told.items()
+    }
+
+
+def _fold(fold: Fold, base: Mapping[str, Any], material: Material, out: Path) -> Judged:
+    plan = Recipe.model_validate(base)
+    held = plan.validation.model_copy(update={"sources": (*plan.validation.sources, *fold.sources)})
+    plan = plan.model_copy(update={"validation": held})
+    judged = _judged(f"without {fold.name}", plan, material, out)
+    left = {e.media.path for e in material.train if e.media.source in fold.sources}
+    # Its fakes stand against its own reals and those of the sources that are always held out.
+    return {
+        where: {
+            path: told for path, told in media.items() if path in left or not told[0]
+        }
+        for where, media in judged.items()
+        if where.startswith("held-out")
+    }  # fmt: skip
+
+
+def _held_sources(parts: Split) -> tuple[Example, ...]:
+    """What is held out of sources that are not trained on at all."""
+    trained = {example.media.source for example in parts.train}
+    return tuple(e for e in parts.validation if e.media.source not in trained)
+
+
+def _trained(name: str, plan: Recipe, parts: Split, material: Material, folder: Path) -> nn.Module:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns) as bar:
+        task = bar.add_task(name, total=plan.optimiser.steps)
+        return train.fit(
+            plan,
+            parts,
+            material.data,
+            folder,
+            material.cache / "train",
+            on_step=lambda report: bar.update(task, completed=report.step),
+        ).module
+
+
+def _logits(
+    module: nn.Module,
+    faces: Sequence[Example],
+    cache: Path,
+    plan: Recipe,
+    medium: MediaKind,
+) -> dict[str, tuple[int, str, float]]:
+    """By path of the medium: 1 for a fake, its group, the mean logit of its faces."""
+    chosen = [face for face in faces if face.media.medium is medium]
+    crops = validation.plain_crops(chosen, cache, plan.input)
+    logits = iter(validation.forward(module, crops, plan.input).tolist())
+    return {
+        path: (int(of[0].fake), of[0].media.group, float(np.mean([next(logits) for _ in of])))
+        for path, of in by_media(chosen).items()
+    }
+
+
+def _material(data: Path, cache: Path) -> Material:
+    sets = {name: train.import_set(data / name, cache / name) for name in ("train", "dev")}
+    return Material(data=data, cache=cache, train=sets["train"], dev=sets["dev"])
+
+
+def _write(path: Path, content: object) -> None:
+    with replacing(str(path)) as stream:
+        json.dump(content, stream)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="with train/, dev/ and weights/")
+    parser.add_argument("--recipe", default="default")
+    parser.add_argument("--only", action="append", default=[], help="of these names; repeatable")
+    parser.add_argument("--steps", type=int, help="of each training, instead of the file's")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("out/variants"))
+    parser.add_argument("--cache", type=Path, default=Path(user_cache_dir("deepsweep")) / "crops")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

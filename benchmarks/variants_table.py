@@ -1,0 +1,125 @@
+"""What the variants of a recipe measured, as tables of docs/results.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from benchmarks import marked
+from detector.spec import Figure
+from training import metrics
+from training.recipe import Recipe
+
+RESULTS, MARK = Path(__file__).parent.parent / "docs" / "results.md", "variants"
+#: What the others are compared with.
+BASE = "recipe"
+#: Sets in the order of the columns.
+SETS = ("held-out images", "dev images", "held-out videos", "dev videos")
+
+#: By set, then by path of the medium: 1 for a fake, its group, its logit.
+Judged = Mapping[str, Mapping[str, tuple[int, str, float]]]
+
+
+def auc(media: Mapping[str, tuple[int, str, float]]) -> Figure | None:
+    """AUC with its 95% interval; None without both classes."""
+    return _figure(list(media.values()), None)
+
+
+def gain(
+    media: Mapping[str, tuple[int, str, float]], base: Mapping[str, tuple[int, str, float]]
+) -> Figure | None:
+    """AUC of `media` minus that of `base`: the same media under the same draws."""
+    return _figure([media[path] for path in base], [told[2] for told in base.values()])
+
+
+def _figure(told: list[tuple[int, str, float]], against: list[float] | None) -> Figure | None:
+    labels = np.array([label for label, _, _ in told], np.int64)
+    if len(set(labels.tolist())) < len(("real", "fake")):
+        return None
+    clusters = np.unique([group for _, group, _ in told], return_inverse=True)[1].astype(np.int64)
+    weights, function = metrics.draw(clusters), metrics.functions(labels, 0.5)["auc"]
+    values = function(labels, _ranks([logit for _, _, logit in told]), weights)
+    if against is not None:
+        values = values - function(labels, _ranks(against), weights)
+    return metrics.interval(values)
+
+
+def _ranks(logits: list[float]) -> np.ndarray:
+    """AUC asks for the order alone, and is defined on 0..1."""
+    return np.asarray(stats.rankdata(logits) / len(logits), np.float64)
+
+
+def markdown(
+    judged: Mapping[str, Judged], what: Mapping[str, str], folds: Mapping[str, Judged], plan: Recipe
+) -> list[str]:
+    """Both tables and how to read them."""
+    return [*_variants(judged, what, plan), *_folds(folds)]
+
+
+def _variants(judged: Mapping[str, Judged], what: Mapping[str, str], plan: Recipe) -> Iterator[str]:
+    base = judged.get(BASE)
+    yield (
+        f"{plan.optimiser.steps} steps of {2 * (plan.batch.pairs + plan.batch.labelled)} crops of "
+        f"{plan.input.size_px} px each, from the same start; one crop of each face judged. AUC "
+        f"with 95% intervals; below the first line the difference to it, **bold** where its "
+        f"interval leaves out zero. {_counts(base)}"
+    )
+    yield from ("", f"| variant | | {' | '.join(SETS)} |", f"|---|---|{'---|' * len(SETS)}")
+    for name, told in judged.items():
+        cells = [_cell(told, base if name != BASE else None, where) for where in SETS]
+        yield f"| {name} | {what.get(name, '')} | {' | '.join(cells)} |"
+
+
+def _counts(base: Judged | None) -> str:
+    if base is None:
+        return ""
+    parts = []
+    for where in SETS:
+        labels = [told[0] for told in base.get(where, {}).values()]
+        parts.append(f"{where}: {len(labels) - sum(labels)} real, {sum(labels)} fake")
+    return "; ".join(parts).capitalize() + "."
+
+
+def _cell(told: Judged, base: Judged | None, where: str) -> str:
+    figure = auc(told.get(where, {}))
+    if figure is None:
+        return "-"
+    apart = gain(told[where], base[where]) if base else None
+    if apart is None:
+        return _interval(figure)
+    text = f"{apart.value:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+    return f"{figure.value:.3f}, {_weighted(text, apart)}"
+
+
+def _weighted(text: str, apart: Figure) -> str:
+    return f"**{text}**" if apart.low > 0 or apart.high < 0 else text
+
+
+def _interval(figure: Figure) -> str:
+    return f"{figure.value:.3f} [{figure.low:.2f}, {figure.high:.2f}]"
+
+
+def _folds(folds: Mapping[str, Judged]) -> Iterator[str]:
+    if not folds:
+        return
+    yield from (
+        "",
+        "Leave-one-source-out, the same steps: what is judged was not trained on.",
+    )
+    yield "Fakes stand against their source's reals and those of the sources always held out."
+    yield from ("", "| left out | medium | fakes | reals | AUC |", "|---|---|---|---|---|")
+    for name, told in folds.items():
+        for where, media in told.items():
+            figure = auc(media)
+            if figure is not None:
+                fakes = sum(label for label, _, _ in media.values())
+                counts = f"{where.rpartition(' ')[2]} | {fakes} | {len(media) - fakes}"
+                yield f"| {name} | {counts} | {_interval(figure)} |"
+
+
+def publish(lines: list[str]) -> None:
+    """Put the tables into docs/results.md."""
+    marked.replace(RESULTS, MARK, lines)
