@@ -15,7 +15,7 @@ from core.errors import ModelCorrupt, ModelMissing
 from core.settings import Settings
 from db import models
 from detector import artifact
-from detector.spec import Card, Evaluation, Figure, Thresholds
+from detector.spec import Card, Evaluation, Figure, Input, Thresholds
 
 #: How the shipped model is called on the command line.
 DEFAULT_MODEL = "default"
@@ -60,7 +60,7 @@ def _facts(card: Card) -> Table:
     rows = (
         ("model", card.reference),
         ("network", f"{card.architecture}, {card.parameters:,} parameters"),
-        ("input", f"{card.input.size_px} px, margin {card.input.crop_margin:.0%}"),
+        ("input", _input(card.input)),
         ("aggregation", f"{rule.rule} {rule.parameter:g}"),
         ("recipe", f"{training.recipe}, seed {training.seed}, {training.steps:,} steps"),
         ("trained", f"{training.hours:.2f} hours on {training.machine}"),
@@ -72,6 +72,16 @@ def _facts(card: Card) -> Table:
     for label, value in rows:
         grid.add_row(label, escape(value))
     return grid
+
+
+def _input(spec: Input) -> str:
+    """`192 px, margin 15%`, or `192 px, mean of 2 views: margin 4%, 4% mirrored`."""
+    if not spec.views:
+        return f"{spec.size_px} px, margin {spec.crop_margin:.0%}"
+    return (
+        f"{spec.size_px} px, mean of {count(len(spec.views), 'view')}: margin "
+        f"{', '.join(map(str, spec.views))}"
+    )
 
 
 def _operating(card: Card) -> Table:

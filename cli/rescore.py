@@ -218,10 +218,15 @@ def closing_lines(done: Rescored, flips: int) -> Iterator[str]:
             f"! {count(done.lost_crops, 'picture was', 'pictures were')} gone or replaced; "
             f"{count(done.lost_items, 'item has', 'items have')} none left."
         )
-    if done.narrow:
+    if narrow := done.lacking.narrow:
         yield (
-            f"! {count(done.narrow, 'crop has', 'crops have')} less room around the face than this "
+            f"! {count(narrow, 'crop has', 'crops have')} less room around the face than this "
             "model looks at; the edge was repeated."
+        )
+    if coarse := done.lacking.coarse:
+        yield (
+            f"! {count(coarse, 'crop was', 'crops were')} kept with fewer pixels than this model "
+            "looks at most closely; a scan of the media may say otherwise."
         )
     if done.interrupted:
         yield "Interrupted: what is done is kept. Run the same command again to go on."

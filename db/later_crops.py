@@ -7,6 +7,7 @@ teach nothing without its faces.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +31,8 @@ class Lacking:
     size: int | None
     plan: SamplingPlan
     keeping: Keeping
-    #: Of the scan's model: added to each side of a face box.
-    crop_margin: float
+    #: What the scan's model is given, as its card says.
+    input: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,7 @@ _LACKING = text(
     """
     SELECT DISTINCT ON (item.id) item.id AS item_id, item.attempt, verdict.id AS verdict_id,
         item.uri, item.version, item.etag, item.size_bytes AS size, scan.plan, scan.keep,
-        CAST(model_version.card #>> '{input,crop_margin}' AS float8) AS crop_margin
+        model_version.card -> 'input' AS input
     FROM review
     JOIN item ON item.id = review.item_id AND item.status = 'done'
     JOIN scan ON scan.id = item.scan_id AND scan.keep <> '{}'
@@ -111,9 +112,5 @@ def _lacking(row: dict[str, Any]) -> Lacking:
     keeping = Keeping.read(row["keep"])
     if keeping is None:
         raise AssertionError("only scans that keep something are asked for")
-    given = {name: value for name, value in row.items() if name not in ("keep", "crop_margin")}
-    return Lacking(
-        **given | {"plan": SamplingPlan.parse(row["plan"])},
-        keeping=keeping,
-        crop_margin=row["crop_margin"] or 0.0,
-    )
+    given = {name: value for name, value in row.items() if name != "keep"}
+    return Lacking(**given | {"plan": SamplingPlan.parse(row["plan"])}, keeping=keeping)

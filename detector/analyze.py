@@ -19,8 +19,9 @@ import numpy as np
 
 from core.errors import DeepsweepError
 from core.vocabulary import MediaKind, Verdict
+from detector import views
 from detector.decode import Broken, Decoded, Ended, Event, Opened, Paused
-from detector.faces import Face, FaceFinder, crop
+from detector.faces import Face, FaceFinder
 from detector.frames import Frame, Pixels
 from detector.keeping import CutFace, Keeper
 from detector.media import MediaInfo
@@ -106,10 +107,11 @@ class _Repeat:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _PendingCrop:
+class _PendingFace:
     key: Hashable
     frame: _PendingFrame
     position: int
+    #: (views, size, size, 3).
     pixels: Pixels
 
 
@@ -125,15 +127,18 @@ class Analyzer:
         face_batch: int,
         faces_kept: Callable[[Hashable], int] = lambda _: 0,
     ) -> None:
-        """`faces_kept` says how many faces of an item are cut for keeping, at most; 0 for none."""
+        """`face_batch` crops make a batch, whatever number of them a face is scored from.
+
+        `faces_kept` says how many faces of an item are cut for keeping, at most; 0 for none.
+        """
         self._faces_kept = faces_kept
         self._finder = finder
         self._scorer = scorer
         self._frame_batch = frame_batch
-        self._face_batch = face_batch
+        self._face_batch = views.faces_in(face_batch, scorer.card.input)
         self._items: dict[Hashable, _Pending] = {}
         self._frames: list[tuple[Hashable, Frame]] = []
-        self._crops: list[_PendingCrop] = []
+        self._faces: list[_PendingFace] = []
 
     def run(self, events: Iterable[Event | None]) -> Iterator[Analysis | Failure]:
         """Judge what the decoders deliver; each item once, in the order they become complete.
@@ -150,7 +155,7 @@ class Analyzer:
         yield from self._take(event)
         if event is None or self._frames_are_enough():
             self._detect()
-        if event is None or len(self._crops) >= self._face_batch:
+        if event is None or len(self._faces) >= self._face_batch:
             self._score()
         yield from self._complete()
 
@@ -172,7 +177,7 @@ class Analyzer:
 
     def _opened(self, event: Opened) -> _Pending:
         kept = self._faces_kept(event.key)
-        keeper = Keeper(kept, self._scorer.card.input.crop_margin) if kept else None
+        keeper = Keeper(kept, self._scorer.card.input) if kept else None
         return _Pending(info=event.info, keeper=keeper)
 
     def _take_frame(self, key: Hashable, frame: Frame) -> None:
@@ -195,7 +200,7 @@ class Analyzer:
         """Forget what a failed item has left in the batches."""
         self._items.pop(key, None)
         self._frames = [(other, frame) for other, frame in self._frames if other != key]
-        self._crops = [pending for pending in self._crops if pending.key != key]
+        self._faces = [pending for pending in self._faces if pending.key != key]
 
     def _detect(self) -> None:
         for batch in _batches(self._frames, self._frame_batch):
@@ -224,20 +229,20 @@ class Analyzer:
         item.frames[frame.index] = kept
         item.waiting += len(faces) - 1
         spec = self._scorer.card.input
-        self._crops += [
-            _PendingCrop(
+        self._faces += [
+            _PendingFace(
                 key=key,
                 frame=kept,
                 position=position,
-                pixels=crop(frame.image, face.box, spec.crop_margin, spec.size_px),
+                pixels=views.cut(frame.image, face.box, spec),
             )
             for position, face in enumerate(faces)
         ]
 
     def _score(self) -> None:
-        for batch in _batches(self._crops, self._face_batch):
+        for batch in _batches(self._faces, self._face_batch):
             started = time.perf_counter()
-            logits = self._scorer.score(np.stack([pending.pixels for pending in batch]))
+            logits = self._scorer.score_faces(np.stack([pending.pixels for pending in batch]))
             share_s = (time.perf_counter() - started) / len(batch)
             for pending, logit in zip(batch, logits, strict=True):
                 pending.frame.logits[pending.position] = float(logit)
@@ -246,7 +251,7 @@ class Analyzer:
                     item.keeper.score(pending.frame.index, pending.position, float(logit))
                 item.waiting -= 1
                 item.score_s += share_s
-        self._crops = []
+        self._faces = []
 
     def _complete(self) -> Iterator[Analysis]:
         for item in self._items.values():

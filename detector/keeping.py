@@ -4,13 +4,14 @@ Of each person the face that looks most like a fake, and then those farthest fro
 other in time: what decided, and what a later model can hold against it. People take turns, the most
 suspicious first, until the limit of the item is reached.
 
-The pictures are wider than the model's own crop, so that a model with a larger margin can score
-them, and keep the frame's own resolution up to SIDE_PX, so that scoring them again with the same
-model gives the same.
+The pictures are wider than the model's widest view, so that a model with a larger margin can score
+them, and keep the frame's own resolution up to a side at which its narrowest view is still finer
+than what the network is shown: scoring them again with the same model gives the same.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,10 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from detector import views
 from detector.faces import Face, Square, crop, crop_transform, square
 from detector.frames import Frame, Pixels
+from detector.spec import Input
 
 
 class Seen(Protocol):
@@ -45,13 +48,32 @@ class Seen(Protocol):
 
 S = TypeVar("S", bound=Seen)
 
-#: Around the face box, as a share of its longer side, at least; and beyond the model's own margin.
+#: Around the face box, as a share of its longer side, at least; and beyond the model's widest view.
 LEAST_MARGIN, CONTEXT = 0.6, 0.3
-#: Pictures of larger faces are reduced to this side, pixels.
-SIDE_PX = 384
+#: Pictures of larger faces are reduced to this side, pixels, or to one at which the model's
+#: narrowest view has so many times the pixels, along each side, that the network is shown.
+SIDE_PX, FINER = 384, 1.25
 #: While an item is on its way, so many times its limit are held at most, besides those that wait
 #: for their score.
 _SLACK = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much of a frame the picture of a face shows, and how fine."""
+
+    #: Added to each side of the face box, as a share of its longer side.
+    margin: float
+    #: Larger pictures are reduced to this side, pixels.
+    side_px: int
+
+    @classmethod
+    def of(cls, spec: Input) -> Extent:
+        """What every view of a model can be cut from again."""
+        margin = max(LEAST_MARGIN, views.widest(spec) + CONTEXT)
+        of_picture = (1 + 2 * views.narrowest(spec)) / (1 + 2 * margin)
+        finer = math.ceil(FINER * spec.size_px / of_picture)
+        return cls(margin=margin, side_px=max(SIDE_PX, finer))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +112,10 @@ class _Held:
 class Keeper:
     """Cuts and chooses the faces of one item. For one thread."""
 
-    def __init__(self, limit: int, model_margin: float) -> None:
-        """At most `limit` faces, for a model whose crops have that margin."""
+    def __init__(self, limit: int, spec: Input) -> None:
+        """At most `limit` faces, for a model that is given that."""
         self._limit = limit
-        self.margin = margin_for(model_margin)
+        self.extent = Extent.of(spec)
         self._waiting: dict[tuple[int, int], _Held] = {}
         self._scored: list[_Held] = []
 
@@ -106,7 +128,7 @@ class Keeper:
                 face_index=number,
                 track=track,
                 face=face,
-                image=picture(frame.image, face, self.margin),
+                image=picture(frame.image, face, self.extent),
             )
 
     def score(self, frame_index: int, face_index: int, logit: float) -> None:
@@ -124,7 +146,7 @@ class Keeper:
         return tuple(self._cut_face(held) for held in best)
 
     def _cut_face(self, held: _Held) -> CutFace:
-        box, landmarks = place_in_picture(held.face, self.margin, held.image.shape[0])
+        box, landmarks = place_in_picture(held.face, self.extent.margin, held.image.shape[0])
         return CutFace(
             frame_index=held.frame_index,
             pts_s=held.pts_s,
@@ -133,20 +155,15 @@ class Keeper:
             logit=held.logit,
             box=box,
             landmarks=landmarks,
-            area=square(held.face.box, self.margin),
+            area=square(held.face.box, self.extent.margin),
             image=held.image,
         )
 
 
-def margin_for(model_margin: float) -> float:
-    """How wide pictures are cut for a model whose crops have that margin."""
-    return max(LEAST_MARGIN, model_margin + CONTEXT)
-
-
-def picture(image: Pixels, face: Face, margin: float) -> Pixels:
-    """The square around a face, RGB uint8, in the frame's resolution up to SIDE_PX."""
-    side = min(SIDE_PX, square(face.box, margin).side)
-    return crop(image, face.box, margin, side)
+def picture(image: Pixels, face: Face, extent: Extent) -> Pixels:
+    """The square around a face, RGB uint8, in the frame's resolution up to that of the extent."""
+    side = min(extent.side_px, square(face.box, extent.margin).side)
+    return crop(image, face.box, extent.margin, side)
 
 
 def place_in_picture(

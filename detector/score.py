@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from core.vocabulary import EngineChoice
-from detector import engines
+from detector import engines, views
 from detector.engines import Parts, Values, Work, sample
 from detector.frames import Pixels
 from detector.preprocess import FromCrops, check
@@ -68,6 +68,21 @@ class Scorer:
         if not np.isfinite(logits).all():
             raise FloatingPointError(f"{self.card.reference} gave a logit that is not finite")
         return logits
+
+    def score_faces(self, faces: Pixels) -> npt.NDArray[np.float64]:
+        """One logit per face in the order given: the mean over its views.
+
+        `faces` are RGB uint8 (n, views, size, size, 3) as `views.cut` gives them, one after the
+        other; all crops go through the network together. The answer is float64 (n,). Raises as
+        `score`.
+        """
+        spec = self.card.input
+        if faces.ndim != len("nvhwc") or faces.shape[1] != len(spec.shown):
+            raise ValueError(
+                f"faces are of shape (n, {len(spec.shown)}, {spec.size_px}, {spec.size_px}, 3), "
+                f"got {faces.shape}"
+            )
+        return views.mean(self.score(faces.reshape(-1, *faces.shape[2:])), spec)
 
     def _probabilities(self, logits: Values) -> Values:
         """As a still picture's face is calibrated: there, a difference reaches the verdict."""

@@ -6,9 +6,9 @@ margin, normalisation, calibration, aggregation and thresholds from here and fro
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -21,17 +21,52 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+#: Views that a face may be scored from: each costs as much as a face.
+MOST_VIEWS = 16
+
+
+class View(_Part):
+    """One way to cut a face's crop."""
+
+    #: Added to each side of the face box before squaring, as a share of the box's longer side.
+    margin: float = Field(ge=0.0, le=2.0)
+    #: Left and right changed places.
+    mirrored: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.margin:.0%}{' mirrored' if self.mirrored else ''}"
+
+
 class Input(_Part):
     """What the network is given: an RGB crop, square, float32, NCHW."""
 
     #: Side of the square crop, pixels.
     size_px: int = Field(ge=16, le=1024)
-    #: Added to each side of the face box before squaring, as a share of the box's longer side.
+    #: The margin of `View` that training validates with, and that faces are scored with where no
+    #: views are named.
     crop_margin: float = Field(ge=0.0, le=2.0)
+    #: A face's logit is the mean over these crops of it; none is one plain crop at `crop_margin`.
+    #: The first, never mirrored, is what people are shown.
+    views: tuple[View, ...] = Field(
+        default=(), max_length=MOST_VIEWS, exclude_if=lambda views: not views
+    )
     #: Subtracted per channel from values in 0..1.
     mean: tuple[float, float, float]
     #: Divided by per channel afterwards.
     std: tuple[float, float, float]
+
+    @model_validator(mode="after")
+    def _views_differ(self) -> Self:
+        if len(set(self.views)) < len(self.views):
+            raise ValueError("a view is named twice; the mean would count it twice")
+        if self.views and self.views[0].mirrored:
+            raise ValueError("the first view is what people are shown; name a plain one first")
+        return self
+
+    @property
+    def shown(self) -> tuple[View, ...]:
+        """The crops that a face is scored from, at least one."""
+        return self.views or (View(margin=self.crop_margin),)
 
 
 class Platt(_Part):

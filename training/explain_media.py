@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from core.errors import UsageError
 from core.vocabulary import MediaKind, SamplingPlan
-from detector import artifact
+from detector import artifact, views
 from detector.calibration import probability
-from detector.faces import FaceFinder, crop
+from detector.faces import FaceFinder
 from detector.frames import Frame, Pixels, sample
 from detector.grad_cam import grad_cam
 from detector.media import Limits, probe
 from detector.score import Scorer
-from detector.spec import Card
+from detector.spec import Card, Input, Platt
 from training import explain, explain_pictures
 
 #: Faces that a message names.
@@ -40,7 +40,7 @@ class ScoredFace:
     number: int
     #: Calibrated probability of fake, 0..1.
     score: float
-    #: RGB uint8 (side, side, 3) as the network saw it.
+    #: RGB uint8 (side, side, 3) as the network saw it: the first of its views.
     crop: Pixels
 
     @property
@@ -112,16 +112,20 @@ def score_faces(
     frames: Iterable[Frame], kind: MediaKind, scorer: Scorer, finder: FaceFinder
 ) -> Iterator[ScoredFace]:
     """Every face of the frames, one frame in memory at a time."""
-    spec = scorer.card.input
+    spec, platt = scorer.card.input, _platt(scorer, kind)
     for frame in frames:
         found = finder.find([frame.image])[0]
         if not found:
             continue
-        crops = [crop(frame.image, face.box, spec.crop_margin, spec.size_px) for face in found]
-        scores = _probabilities(scorer, kind)(np.stack(crops))
-        for number, (score, cut) in enumerate(zip(scores, crops, strict=True)):
+        seen = [views.cut(frame.image, face.box, spec) for face in found]
+        logits = scorer.score_faces(np.stack(seen))
+        for number, (logit, of_face) in enumerate(zip(logits, seen, strict=True)):
             yield ScoredFace(
-                frame=frame.index, pts_s=frame.pts_s, number=number, score=float(score), crop=cut
+                frame=frame.index,
+                pts_s=frame.pts_s,
+                number=number,
+                score=probability(float(logit), platt),
+                crop=of_face[0],
             )
 
 
@@ -142,9 +146,14 @@ def choose(faces: Iterable[ScoredFace], options: Options) -> list[ScoredFace]:
     return [face for face in by_score if face.frame in frames][: options.faces]
 
 
-def _probabilities(scorer: Scorer, kind: MediaKind) -> explain.ScoreCrops:
+def _platt(scorer: Scorer, kind: MediaKind) -> Platt:
     calibration = scorer.card.calibration
-    platt = calibration.image if kind is MediaKind.IMAGE else calibration.frame
+    return calibration.image if kind is MediaKind.IMAGE else calibration.frame
+
+
+def _probabilities(scorer: Scorer, kind: MediaKind) -> explain.ScoreCrops:
+    """Of single crops: what one view alone would say."""
+    platt = _platt(scorer, kind)
 
     def score(crops: Pixels) -> npt.NDArray[np.float64]:
         return np.array([probability(logit, platt) for logit in scorer.score(crops)])
@@ -170,7 +179,7 @@ def _explain(
     for_fake = grad_cam(module, face.crop, spec)
     for_real = grad_cam(module, face.crop, spec, towards_fake=False)
     pictures = {
-        "What the network sees": explain_pictures.plain(face.crop),
+        _what_is_seen(spec): explain_pictures.plain(face.crop),
         "Grad-CAM: speaks for fake": explain_pictures.heat(face.crop, for_fake),
         "Grad-CAM: speaks for real": explain_pictures.heat(face.crop, for_real),
         "LIME: red adds to fake, blue to real": explain_pictures.parts(face.crop, lime),
@@ -185,6 +194,13 @@ def _explain(
         names[caption] = f"{face.stem}-{names[caption]}.png"
         _write(out / names[caption], picture)
     return Explained(face=face, pictures=names, lime_fit=lime.fit)
+
+
+def _what_is_seen(spec: Input) -> str:
+    """Caption of the crop that all other pictures explain."""
+    if len(spec.shown) == 1:
+        return "What the network sees"
+    return f"What the network sees: the first of {len(spec.shown)} views, margin {spec.shown[0]}"
 
 
 def _write(path: Path, picture: Pixels) -> None:

@@ -38,7 +38,7 @@ class Found:
     medium: Medium
     #: None when the medium could not be decoded.
     kind: MediaKind | None
-    #: RGB uint8 (n, side, side, 3).
+    #: RGB uint8 (n, views, side, side, 3).
     crops: Pixels
     #: Position of each crop's frame in the medium, (n,).
     frames: Numbers
@@ -51,7 +51,7 @@ class Found:
     def failed(cls, medium: Medium, code: str) -> Found:
         """A medium that could not be decoded."""
         none = np.empty(0, np.int64)
-        crops = np.empty((0, 1, 1, 3), np.uint8)
+        crops = np.empty((0, 1, 1, 1, 3), np.uint8)
         return cls(medium=medium, kind=None, crops=crops, frames=none, tracks=none, error=code)
 
 
@@ -66,8 +66,8 @@ class Identity:
     def __str__(self) -> str:
         treatment = settings_of(self.treatment) if self.treatment else "untreated"
         # Mean and deviation are applied to the crops later: they decide nothing here.
-        size = f"{self.spec.size_px}px+{self.spec.crop_margin:g}"
-        return f"{FORMAT}/{treatment}/{self.plan}/{size}"
+        views = "+".join(f"{v.margin:g}{'m' * v.mirrored}" for v in self.spec.shown)
+        return f"{FORMAT}/{treatment}/{self.plan}/{self.spec.size_px}px+{views}"
 
 
 class FoundCache:
@@ -116,7 +116,7 @@ class FoundCache:
 
 def _pack(found: Found) -> dict[str, Any]:
     """Crops as PNG, one after the other: half the room, and the same pixels again."""
-    packed = [_png(crop) for crop in found.crops]
+    packed = [_png(crop) for face in found.crops for crop in face]
     about = {"kind": found.kind and str(found.kind), "error": found.error}
     return {
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -138,10 +138,12 @@ def _unpack(medium: Medium, arrays: dict[str, npt.NDArray[Any]]) -> Found:
     about = json.loads(arrays["about"].tobytes())
     parts = np.split(arrays["png"], np.cumsum(arrays["sizes"])[:-1])
     crops = [_read(part) for part in parts if len(part)]
+    faces = len(arrays["frames"])
+    shape = (faces, len(crops) // faces, *crops[0].shape) if crops else (0, 1, 1, 1, 3)
     return Found(
         medium=medium,
         kind=MediaKind(about["kind"]) if about["kind"] else None,
-        crops=np.stack(crops) if crops else np.empty((0, 1, 1, 3), np.uint8),
+        crops=np.reshape(crops, shape).astype(np.uint8, copy=False),
         frames=arrays["frames"],
         tracks=arrays["tracks"],
         error=about["error"],

@@ -19,7 +19,7 @@ from detector.spec import Card
 from training import evaluation, gate
 from training.crops import Example, Medium
 from training.judging import Judged
-from training.validation import serving_crops
+from training.validation import serving_views
 
 #: Crops that are held in memory at a time.
 _AT_ONCE = 256
@@ -36,7 +36,7 @@ def judge(scorer: Scorer, examples: Sequence[Example], folder: Path) -> list[Jud
     media: dict[str, Medium] = {}
     for start in range(0, len(examples), _AT_ONCE):
         part = examples[start : start + _AT_ONCE]
-        found = scorer.score(serving_crops(part, folder, scorer.card.input))
+        found = scorer.score_faces(serving_views(part, folder, scorer.card.input))
         for example, logit in zip(part, found.tolist(), strict=True):
             media[example.media.path] = example.media
             logits[example.media.path].append(logit)

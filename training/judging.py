@@ -92,7 +92,7 @@ def find_faces(
     treatment: Treatment | None = None,
     cache: Path | None = None,
 ) -> Iterator[Found]:
-    """The crops of each medium as the card's network would see them, with frames and tracks."""
+    """The views of each medium's faces as the card's network would see them, with their tracks."""
     identity = Identity(spec=card.input, plan=plan, treatment=treatment)
     kept = FoundCache(cache, identity, folder) if cache else None
     missing = []
@@ -111,7 +111,7 @@ def find_faces(
 def judge_found(found: Sequence[Found], scorer: Scorer) -> Iterator[Judged]:
     """The network's word on crops that were found before, those of all media in one batch."""
     crops = [one.crops for one in found if len(one.crops)]
-    logits = scorer.score(np.concatenate(crops)) if crops else np.empty(0)
+    logits = scorer.score_faces(np.concatenate(crops)) if crops else np.empty(0)
     ends = np.cumsum([len(one.crops) for one in found])
     for one, end in zip(found, ends, strict=True):
         of_medium = logits[end - len(one.crops) : end]
@@ -144,24 +144,25 @@ def _grouped(logits: Logits, numbers: npt.NDArray[np.int64]) -> tuple[Logits, ..
 
 
 class _Notes:
-    """Stands in for the network: keeps each crop, and gives its number for a logit."""
+    """Stands in for the network: keeps each face's crops, and gives its number for a logit."""
 
     def __init__(self, card: Card) -> None:
         self.card = card
         self._crops: dict[int, Pixels] = {}
         self._next = 0
 
-    def score(self, crops: Pixels) -> Logits:
-        numbers = range(self._next, self._next + len(crops))
-        self._next += len(crops)
-        self._crops.update(zip(numbers, crops, strict=True))
+    def score_faces(self, faces: Pixels) -> Logits:
+        numbers = range(self._next, self._next + len(faces))
+        self._next += len(faces)
+        self._crops.update(zip(numbers, faces, strict=True))
         return np.array(numbers, np.float64)
 
     def take(self, numbers: Iterable[float]) -> Pixels:
-        """The crops of these numbers, in this order; they are forgotten here."""
-        size = self.card.input.size_px
+        """The crops of the faces of these numbers, in this order; they are forgotten here."""
+        spec = self.card.input
         crops = [self._crops.pop(int(number)) for number in numbers]
-        return np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8)
+        none = np.empty((0, len(spec.shown), spec.size_px, spec.size_px, 3), np.uint8)
+        return np.stack(crops) if crops else none
 
 
 def _find(
@@ -175,7 +176,7 @@ def _find(
     if not media:
         return
     notes = _Notes(card)
-    # The analyzer asks a scorer for its card and for one number a crop, and nothing else.
+    # The analyzer asks a scorer for its card and for one number a face, and nothing else.
     analyzer = Analyzer(
         finder or FaceFinder(), cast("Scorer", notes), frame_batch=16, face_batch=32
     )

@@ -1,8 +1,8 @@
 """A model version as one ONNX file, held against torch on real faces before it is kept.
 
 The file takes crops as `detector.faces.crop` cuts them and normalises them itself, so that nobody
-retypes a mean. It gives logits; calibration and thresholds are in the card, which is in its
-metadata.
+retypes a mean. It gives the logit of each crop; views, calibration and thresholds are in the card,
+which is in its metadata: the logit of a face is the mean over the views that the card names.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy.typing as npt
 import torch
 
 from core.errors import ModelCorrupt, UsageError
-from detector import artifact
+from detector import artifact, views
 from detector.calibration import probability
 from detector.engines import sample
-from detector.faces import FaceFinder, crop
+from detector.faces import FaceFinder
 from detector.frames import Pixels
 from detector.preprocess import FromCrops
 from detector.score import Scorer
@@ -105,14 +105,13 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _faces(card: Card, media: Sequence[Path]) -> Pixels:
-    """The portrait that comes with deepsweep, in sixteen ways, and every face of the media."""
-    size, margin = card.input.size_px, card.input.crop_margin
-    found = list(sample.faces(size))
+    """The portrait that comes with deepsweep, in sixteen ways, and every view of media's faces."""
+    found = list(sample.faces(card.input.size_px))
     finder = FaceFinder()
     for path in media:
         for frame in read_frames(path):
-            faces = finder.find([frame.image])[0]
-            found += [crop(frame.image, face.box, margin, size) for face in faces]
+            for face in finder.find([frame.image])[0]:
+                found += list(views.cut(frame.image, face.box, card.input))
     return np.stack(found)
 
 

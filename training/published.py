@@ -193,8 +193,9 @@ class Published(_Part):
 
     @property
     def sha256(self) -> str:
-        """Of the canonical JSON form: two runs with one hash were asked the same."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Of the canonical JSON form without the views, as `Recipe.sha256` has it."""
+        trained = self.model_dump_json(exclude={"input": {"views"}})
+        return hashlib.sha256(trained.encode()).hexdigest()
 
 
 def within(

@@ -126,8 +126,13 @@ class Recipe(_Part):
 
     @property
     def sha256(self) -> str:
-        """Of the canonical JSON form: two runs with one hash were asked the same."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+        """Of the canonical JSON form without the views: runs with one hash train the same.
+
+        Views decide how faces are scored once the weights are there; a finished run can be
+        released again with others.
+        """
+        trained = self.model_dump_json(exclude={"input": {"views"}})
+        return hashlib.sha256(trained.encode()).hexdigest()
 
 
 def load(name_or_path: str | Path) -> Recipe:

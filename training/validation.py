@@ -1,4 +1,8 @@
-"""Validation while training: held-out media and held-out synthetic pairs, by generator."""
+"""Validation while training: held-out media and held-out synthetic pairs, by generator.
+
+Each face is looked at once here, whatever views the recipe scores it from afterwards: checkpoints
+differ by more than views do, and this is done many times.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from detector import views
 from detector.faces import crop
 from detector.frames import Pixels
 from detector.preprocess import to_tensor
@@ -41,7 +46,7 @@ class Validation:
     ) -> None:
         self.examples = list(examples)
         self._input = recipe.input
-        self._crops = serving_crops(examples, cache, recipe.input)
+        self._crops = plain_crops(examples, cache, recipe.input)
         self._pairs = pairs
         self._bfloat16 = bfloat16
 
@@ -74,13 +79,20 @@ class Validation:
         return auc(labels, logits)
 
 
-def serving_crops(examples: Sequence[Example], cache: Path, spec: Input) -> Pixels:
-    """The crops as scanning cuts them, uint8 (n, size, size, 3)."""
+def plain_crops(examples: Sequence[Example], cache: Path, spec: Input) -> Pixels:
+    """One crop of each at the margin of training, uint8 (n, size, size, 3)."""
     if not examples:
         return np.zeros((0, spec.size_px, spec.size_px, 3), np.uint8)
     return np.stack(
         [crop(load_crop(cache, e), e.box, spec.crop_margin, spec.size_px) for e in examples]
     )
+
+
+def serving_views(examples: Sequence[Example], cache: Path, spec: Input) -> Pixels:
+    """The crops as scanning cuts them, uint8 (n, views, size, size, 3)."""
+    if not examples:
+        return np.zeros((0, len(spec.shown), spec.size_px, spec.size_px, 3), np.uint8)
+    return np.stack([views.cut(load_crop(cache, e), e.box, spec) for e in examples])
 
 
 @torch.inference_mode()

@@ -65,10 +65,11 @@ class _Engine:
 
     def test(self) -> None:
         """Judge a made-up picture: raises where model, device or memory are not in order."""
-        size = self.model.card.input.size_px
-        noise = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
-        self.model.finder.find([noise[0]])
-        self.model.scorer.score(noise)
+        spec = self.model.card.input
+        shape = (1, len(spec.shown), spec.size_px, spec.size_px, 3)
+        noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        self.model.finder.find([noise[0, 0]])
+        self.model.scorer.score_faces(noise)
 
 
 @dataclass(kw_only=True)

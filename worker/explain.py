@@ -18,7 +18,7 @@ from core.settings import Settings
 from db import explanations
 from db.explanations import Job
 from db.session import Database
-from detector import faces
+from detector import faces, views
 from detector.frames import Frame, Pixels
 from detector.grad_cam import grad_cam, overlay
 from detector.isolation import DecodePool, IsolationLimits
@@ -67,13 +67,14 @@ class Explainer:
             explanations.fail(session, explanation_id, code=error.code, message=str(error))
 
     def _pictures(self, job: Job) -> tuple[Pixels, Pixels]:
-        """The face as large as it is, and the same under what speaks for fake."""
+        """The face as large as it is, and the same under what speaks for fake in its first view."""
         module, card = self._network(job.model_version_id)
         image = self._frame(job).image
         spec = card.input
-        seen = faces.crop(image, job.box, spec.crop_margin, spec.size_px)
-        side = min(MAX_SIDE_PX, max(spec.size_px, faces.square(job.box, spec.crop_margin).side))
-        large = faces.crop(image, job.box, spec.crop_margin, side)
+        margin = spec.shown[0].margin
+        seen = views.first(image, job.box, spec)
+        side = min(MAX_SIDE_PX, max(spec.size_px, faces.square(job.box, margin).side))
+        large = faces.crop(image, job.box, margin, side)
         return large, overlay(large, grad_cam(module, seen, spec), side)
 
     def _network(self, version_id: int) -> tuple[nn.Module, Card]:

@@ -25,8 +25,9 @@ from db.session import Database
 from detector.faces import Face, square
 from detector.frames import Frame
 from detector.isolation import DecodePool, IsolationLimits
-from detector.keeping import CutFace, choose, margin_for, picture, place_in_picture
+from detector.keeping import CutFace, Extent, choose, picture, place_in_picture
 from detector.media import Limits
+from detector.spec import Input
 from worker.crops import written
 
 _log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ class LaterCrops:
 
     def _cut(self, item: Lacking, wanted: Sequence[SeenFace]) -> list[tuple[CutFace, float]]:
         """The faces with their pictures and scores. Raises what storage and decoders raise."""
-        margin = margin_for(item.crop_margin)
+        extent = Extent.of(Input.model_validate(item.input))
         by_frame: dict[int, list[SeenFace]] = {}
         for face in wanted:
             by_frame.setdefault(face.frame_index, []).append(face)
@@ -97,18 +98,18 @@ class LaterCrops:
         with DecodePool(1, limits) as pool, self.storage.open(ref) as file:
             plan = item.plan
             return [
-                (_cut_face(frame, face, margin), face.score)
+                (_cut_face(frame, face, extent), face.score)
                 for frame in pool.decode(file, plan, Limits(max_pixels=self.settings.max_pixels))
                 if isinstance(frame, Frame)
                 for face in by_frame.get(frame.index, ())
             ]
 
 
-def _cut_face(frame: Frame, seen: SeenFace, margin: float) -> CutFace:
+def _cut_face(frame: Frame, seen: SeenFace, extent: Extent) -> CutFace:
     points = np.asarray(seen.landmarks, np.float32).reshape(5, 2)
     face = Face(box=seen.box, landmarks=points, confidence=1.0)
-    image = picture(frame.image, face, margin)
-    box, landmarks = place_in_picture(face, margin, image.shape[0])
+    image = picture(frame.image, face, extent)
+    box, landmarks = place_in_picture(face, extent.margin, image.shape[0])
     return CutFace(
         frame_index=seen.frame_index,
         pts_s=seen.pts_s,
@@ -117,6 +118,6 @@ def _cut_face(frame: Frame, seen: SeenFace, margin: float) -> CutFace:
         logit=seen.logit,
         box=box,
         landmarks=landmarks,
-        area=square(seen.box, margin),
+        area=square(seen.box, extent.margin),
         image=image,
     )

@@ -141,7 +141,7 @@ class MeteredScorer:
     """A scorer whose batches are counted."""
 
     def __init__(self, scorer: Scorer, meters: Meters, slots: int) -> None:
-        """`slots` faces make a full batch."""
+        """`slots` crops make a full batch."""
         self._scorer = scorer
         self._meters = meters
         self._slots = slots
@@ -151,7 +151,8 @@ class MeteredScorer:
         """Of the model."""
         return self._scorer.card
 
-    def score(self, crops: Pixels) -> npt.NDArray[np.float64]:
-        """As Scorer.score."""
-        with self._meters.batch(SCORE, len(crops), self._slots):
-            return self._scorer.score(crops)
+    def score_faces(self, faces: Pixels) -> npt.NDArray[np.float64]:
+        """As Scorer.score_faces; every view of a face is a crop of the batch."""
+        crops = faces.shape[0] * faces.shape[1]
+        with self._meters.batch(SCORE, crops, max(crops, self._slots)):
+            return self._scorer.score_faces(faces)

@@ -26,15 +26,30 @@ from db import crops, rescoring
 from db.crops import KeptCrop
 from db.rescoring import NewWord, Subject
 from db.session import Database
-from detector.faces import Face, crop, square
+from detector import views
+from detector.faces import Face, square
 from detector.frames import Pixels
 from detector.score import Scorer
+from detector.spec import Input
 from detector.verdict import Judgement, RawFrame, judge
 
 _log = logging.getLogger(__name__)
 
 #: Items whose rows are read at a time.
 PAGE_ITEMS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lacking:
+    """Crops that were kept for other models and do not show all that this one looks at."""
+
+    #: With less room around the face than its widest view: repeated at the edge.
+    narrow: int = 0
+    #: Reduced so far that its narrowest view has fewer pixels than the network is shown.
+    coarse: int = 0
+
+    def __add__(self, other: Lacking) -> Lacking:
+        return Lacking(narrow=self.narrow + other.narrow, coarse=self.coarse + other.coarse)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +63,7 @@ class Rescored:
     #: Crops whose picture was gone or replaced; and items of which none was left.
     lost_crops: int
     lost_items: int
-    #: Crops with less room around the face than this model looks at: repeated at the edge.
-    narrow: int
+    lacking: Lacking
     interrupted: bool
 
 
@@ -77,13 +91,14 @@ class Rescorer:
         Raises what storage raises for all crops alike, and the errors of the database.
         """
         stop = stop or threading.Event()
-        items = scored = lost = lost_items = narrow = 0
+        items = scored = lost = lost_items = 0
+        lacking = Lacking()
         with ThreadPoolExecutor(max(2, self.settings.decode_workers)) as pool:
             for subject in self._subjects(stop):
-                logits, seconds, lacking = self._logits(subject, pool)
+                logits, seconds = self._logits(subject, pool)
                 lost += len(subject.crops) - len(logits)
                 scored += len(logits)
-                narrow += lacking
+                lacking += self._lacking([one for one, _ in logits])
                 if logits:
                     items += self._record(subject, logits, seconds)
                 else:
@@ -94,7 +109,7 @@ class Rescorer:
             crops=scored,
             lost_crops=lost,
             lost_items=lost_items,
-            narrow=narrow,
+            lacking=lacking,
             interrupted=stop.is_set(),
         )
 
@@ -114,13 +129,10 @@ class Rescorer:
 
     def _logits(
         self, subject: Subject, pool: ThreadPoolExecutor
-    ) -> tuple[list[tuple[KeptCrop, float]], float, int]:
-        """The crops that could be read with their logits; seconds of scoring; how many are narrow.
-
-        In the order of the crops.
-        """
+    ) -> tuple[list[tuple[KeptCrop, float]], float]:
+        """The crops that could be read with their logits, in their order; seconds of scoring."""
         found: list[tuple[KeptCrop, float]] = []
-        seconds, size = 0.0, self.settings.face_batch
+        seconds, size = 0.0, views.faces_in(self.settings.face_batch, self.scorer.card.input)
         for start in range(0, len(subject.crops), size):
             part = subject.crops[start : start + size]
             cut = [
@@ -131,14 +143,13 @@ class Rescorer:
             if not cut:
                 continue
             started = time.perf_counter()
-            logits = self.scorer.score(np.stack([pixels for _, pixels in cut]))
+            logits = self.scorer.score_faces(np.stack([pixels for _, pixels in cut]))
             seconds += time.perf_counter() - started
             found += [(one, float(z)) for (one, _), z in zip(cut, logits, strict=True)]
-        return found, seconds, sum(self._is_narrow(one) for one, _ in found)
+        return found, seconds
 
     def _cut(self, kept: KeptCrop) -> Pixels | None:
-        """What the network is shown of a crop; None where its picture is not what was kept."""
-        spec = self.scorer.card.input
+        """The views of a kept face; None where its picture is not what was kept."""
         try:
             data = crops.read(self.storage, kept)
         except (ObjectMissing, ObjectChanged) as error:
@@ -149,10 +160,14 @@ class Rescorer:
             _log.warning("crop_lost", extra={"crop_id": kept.id, "code": "undecodable"})
             return None
         image = np.ascontiguousarray(picture[..., ::-1], dtype=np.uint8)
-        return crop(image, kept.box, spec.crop_margin, spec.size_px)
+        return views.cut(image, kept.box, self.scorer.card.input)
 
-    def _is_narrow(self, kept: KeptCrop) -> bool:
-        return square(kept.box, self.scorer.card.input.crop_margin).side > kept.width
+    def _lacking(self, kept: Sequence[KeptCrop]) -> Lacking:
+        spec = self.scorer.card.input
+        return Lacking(
+            narrow=sum(is_narrow(one, spec) for one in kept),
+            coarse=sum(is_coarse(one, spec) for one in kept),
+        )
 
     def _record(
         self, subject: Subject, logits: Sequence[tuple[KeptCrop, float]], seconds: float
@@ -175,6 +190,18 @@ class Rescorer:
             score_ms=seconds * 1e3,
             tracks={track.track: (track.score, track.frames) for track in judged.tracks},
         )
+
+
+def is_narrow(kept: KeptCrop, spec: Input) -> bool:
+    """Whether the widest view reaches beyond the kept picture."""
+    return square(kept.box, views.widest(spec)).side > kept.width
+
+
+def is_coarse(kept: KeptCrop, spec: Input) -> bool:
+    """Whether the narrowest view was cut finer from the frame than it can be from the picture."""
+    _, _, side = kept.area
+    seen = square(kept.box, views.narrowest(spec)).side
+    return kept.width < side and seen < spec.size_px
 
 
 def raw_frames(logits: Sequence[tuple[KeptCrop, float]]) -> list[RawFrame]:

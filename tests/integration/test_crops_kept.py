@@ -22,8 +22,9 @@ from db.keeping import Draw, Keeping
 from db.session import Database
 from db.tables import Crop, Item, VerdictRow
 from detector.faces import FaceFinder
-from detector.keeping import LEAST_MARGIN, picture
+from detector.keeping import Extent, picture
 from tests.integration.s3_fixtures import S3Server
+from tests.unit.cards import card
 from worker import scan as scanning
 from worker.request import ScanRequest
 
@@ -87,7 +88,7 @@ def test_what_the_model_cannot_tell_is_kept_lossless_with_all_that_is_known_of_i
     kept = np.asarray(Image.open(io.BytesIO(crops.read(storage, crop))))
     # As the worker's engine placed it, which may differ by a fraction of a pixel.
     placed = replace(face, box=crop.box_in_frame)
-    np.testing.assert_array_equal(kept, picture(PORTRAIT, placed, LEAST_MARGIN))
+    np.testing.assert_array_equal(kept, picture(PORTRAIT, placed, Extent.of(card().input)))
 
     # Equal bytes take the verdict over, and get pictures of their own.
     (media / "b.png").write_bytes((media / "a.png").read_bytes())

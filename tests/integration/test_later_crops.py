@@ -24,9 +24,9 @@ from db.session import Database
 from db.tables import Item, Review
 from detector import artifact
 from detector.faces import FaceFinder
-from detector.keeping import LEAST_MARGIN, picture
+from detector.keeping import Extent, picture
 from detector.spec import Operating
-from tests.unit.cards import thresholds
+from tests.unit.cards import card, thresholds
 from worker import reconcile
 from worker import scan as scanning
 from worker.later_crops import LaterCrops
@@ -46,9 +46,9 @@ def called_real(
     media.mkdir()
     Image.fromarray(data.astronaut()).save(media / "a.png")
     Image.fromarray(np.ascontiguousarray(data.astronaut()[:, ::-1])).save(media / "b.png")
-    network, card = artifact.load(model_folder)
+    network, whole = artifact.load(model_folder)
     lenient = Operating(image=LENIENT, video=LENIENT)
-    artifact.save(folder, network, card.model_copy(update={"version": 7, "operating": lenient}))
+    artifact.save(folder, network, whole.model_copy(update={"version": 7, "operating": lenient}))
     written = artifact.read_card(folder)
     with database.transaction() as session:
         digest = bytes.fromhex(written.weights_sha256)
@@ -99,7 +99,8 @@ def test_faces_of_a_reported_item_are_cut_as_the_scan_would_have(
     shown = np.asarray(Image.open(io.BytesIO(crops.read(Storage(scan_settings), crop))))
     # As the worker's engine placed it, which may differ by a fraction of a pixel.
     placed = replace(face, box=crop.box_in_frame)
-    np.testing.assert_array_equal(shown, picture(data.astronaut(), placed, LEAST_MARGIN))
+    wanted = picture(data.astronaut(), placed, Extent.of(card().input))
+    np.testing.assert_array_equal(shown, wanted)
     assert kept(database, other) == []
     assert cutter.step() is None
     assert kept(database, reported) == [crop]  # once

@@ -30,7 +30,7 @@ from detector.spec import Card, Operating
 from tests.unit.cards import thresholds
 from worker import scan as scanning
 from worker.request import ScanRequest
-from worker.rescore import Rescored, Rescorer
+from worker.rescore import Lacking, Rescored, Rescorer
 
 YESTERDAY = datetime.now(UTC) - timedelta(days=1)
 #: Everything below this is real: what the first version could not tell, the second calls so.
@@ -85,7 +85,7 @@ def a_rescorer(database: Database, settings: Settings, scorer: Scorer) -> Rescor
 
 def done(**changes: object) -> Rescored:
     whole: dict[str, object] = {"items": 2, "crops": 2, "lost_crops": 0, "lost_items": 0}
-    rest: dict[str, object] = {"narrow": 0, "interrupted": False}
+    rest: dict[str, object] = {"lacking": Lacking(), "interrupted": False}
     return Rescored(**{**whole, **rest, **changes})  # type: ignore[arg-type]
 
 

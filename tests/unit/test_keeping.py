@@ -7,11 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from detector.faces import Face, crop
+from detector.faces import Face, crop, square
 from detector.frames import Frame
-from detector.keeping import SIDE_PX, Keeper, choose
+from detector.keeping import Extent, Keeper, choose
+from detector.spec import Input, View
+from tests.unit.cards import card
 
 RNG = np.random.default_rng(5)
+#: 256 pixels, a margin of 0.2.
+SPEC = card().input
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ def a_frame(index: int = 0, side: int = 200) -> Frame:
 
 
 def kept(limit: int, frames: list[Frame], logits: list[float]) -> list[int]:
-    keeper = Keeper(limit, 0.2)
+    keeper = Keeper(limit, SPEC)
     for frame, logit in zip(frames, logits, strict=True):
         keeper.cut(frame, [a_face()], [0])
         keeper.score(frame.index, 0, logit)
@@ -65,7 +69,7 @@ def test_a_person_seen_twice_in_a_frame_is_not_kept_twice_in_one_place() -> None
 def test_of_a_long_film_no_more_than_a_few_are_held_and_the_highest_is_not_lost() -> None:
     logits = RNG.normal(size=300).tolist()
     logits[37] = 50.0
-    keeper = Keeper(4, 0.2)
+    keeper = Keeper(4, SPEC)
     held = []
     for index, logit in enumerate(logits):
         keeper.cut(a_frame(index, side=150), [a_face()], [0])
@@ -88,7 +92,7 @@ def test_fewer_faces_than_the_limit_are_all_kept() -> None:
 def test_a_models_own_crop_can_be_cut_from_the_picture_pixel_by_pixel(margin: float) -> None:
     for left in (-9.0, 0.25, 40.7, 150.5):  # over the edge as well
         frame, face = a_frame(), a_face(left)
-        keeper = Keeper(1, 0.2)
+        keeper = Keeper(1, SPEC)
         keeper.cut(frame, [face], [3])
         keeper.score(0, 0, 1.0)
         (one,) = keeper.chosen()
@@ -99,18 +103,37 @@ def test_a_models_own_crop_can_be_cut_from_the_picture_pixel_by_pixel(margin: fl
 
 def test_a_large_face_is_reduced_with_its_box() -> None:
     frame, face = a_frame(side=900), a_face(100.0, 100.0, 400.0)
-    keeper = Keeper(1, 0.2)
+    keeper = Keeper(1, SPEC)
     keeper.cut(frame, [face], [0])
     keeper.score(0, 0, 1.0)
     (one,) = keeper.chosen()
-    assert one.image.shape == (SIDE_PX, SIDE_PX, 3)
-    step, corner = one.area.side / SIDE_PX, np.array([one.area.left, one.area.top])
+    side = keeper.extent.side_px
+    assert one.image.shape == (side, side, 3)
+    step, corner = one.area.side / side, np.array([one.area.left, one.area.top])
     points = np.array([one.box[:2], one.box[2:], *one.landmarks])
     in_frame = (points + 0.5) * step - 0.5 + corner
     np.testing.assert_allclose(in_frame[:2].ravel(), face.box, atol=1e-3)
     np.testing.assert_allclose(in_frame[2:], face.landmarks, atol=1e-3)
 
 
-def test_the_margin_leaves_room_for_a_model_that_looks_at_more() -> None:
-    assert Keeper(1, 0.2).margin == 0.6
-    assert Keeper(1, 0.6).margin == pytest.approx(0.9)
+def given(size_px: int, *margins: float) -> Input:
+    views = tuple(View(margin=margin) for margin in margins[1:])
+    return Input(
+        size_px=size_px, crop_margin=margins[0], mean=(0.5,) * 3, std=(0.5,) * 3, views=views
+    )
+
+
+def test_the_picture_leaves_room_for_a_model_that_looks_at_more() -> None:
+    assert Extent.of(given(64, 0.2)) == Extent(margin=0.6, side_px=384)
+    assert Extent.of(given(64, 0.6)).margin == pytest.approx(0.9)
+    assert Extent.of(given(64, 0.2, 0.1, 0.5)).margin == pytest.approx(0.8)
+
+
+def test_the_narrowest_view_of_a_large_face_is_kept_finer_than_the_network_is_shown_it() -> None:
+    for spec in (given(192, 0.15), given(192, 0.15, 0.15, 0.04), given(299, 0.0)):
+        keeper, face = Keeper(1, spec), a_face(100.0, 100.0, 400.0)
+        keeper.cut(a_frame(side=900), [face], [0])
+        keeper.score(0, 0, 1.0)
+        (one,) = keeper.chosen()
+        tightest = min(view.margin for view in spec.shown)
+        assert square(one.box, tightest).side >= 1.2 * spec.size_px
