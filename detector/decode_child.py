@@ -1,9 +1,10 @@
 """The decoder helper: a process that reads hostile files and can do nothing else.
 
-Started by isolation.py as `python -m detector.decode_child MEMORY_BYTES`. It takes items from its
-standard input one after the other and answers on its standard output, in the words of wire.py. It
-gives itself limits on memory and processor time, and after loading its decoders it can open
-nothing any more: no file, no socket. The bytes of an item come from the worker, range by range.
+Started by helper.py as `python -m detector.decode_child MEMORY_BYTES [FD SIZE]`, the latter two for
+a file in memory that the worker sees as well. It takes items from its standard input one after the
+other and answers on its standard output, in the words of wire.py. It gives itself limits on memory
+and processor time, and after loading its decoders it can open nothing any more: no file, no socket.
+The bytes of an item come from the worker, range by range.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from PIL import Image
 
 from core.errors import DecoderOutOfMemory, DecoderUnavailable, DeepsweepError, Undecodable
 from detector import images, wire
-from detector.frames import Frame, sample
+from detector.frames import Frame, Pixels, sample
 from detector.media import Limits, probe
 from detector.ranges import holding
+from detector.shared import written
 from detector.wire import Kind
 
 #: Ranges are asked for in blocks of this size: FFmpeg and Pillow read a few bytes at a time.
@@ -48,8 +50,11 @@ _MAX_STDERR_BYTES = 1 << 20
 def main() -> None:
     """Serve items until the worker closes the pipe."""
     pipe = _Pipe()
+    memory_bytes, *shared = map(int, sys.argv[1:])
+    if shared:
+        pipe.share(*shared)
     _load_everything()
-    _lock(memory_bytes=int(sys.argv[1]))
+    _lock(memory_bytes=memory_bytes + sum(shared[1:]))
     pipe.send(Kind.READY)
     while True:
         task = wire.Task.from_json(pipe.receive(Kind.TASK))
@@ -102,7 +107,12 @@ def _is_enough(pipe: _Pipe) -> bool:
 def _send_frame(frame: Frame, pipe: _Pipe) -> None:
     height, width, _ = frame.image.shape
     head = wire.FrameHead(index=frame.index, pts_s=frame.pts_s, height=height, width=width)
-    pipe.send(Kind.FRAME, head.to_bytes(), np.ascontiguousarray(frame.image).data.cast("B"))
+    room = pipe.room(head.pixel_bytes)
+    if room is None:
+        pipe.send(Kind.FRAME, head.to_bytes(), np.ascontiguousarray(frame.image).data.cast("B"))
+    else:
+        np.copyto(room.reshape(frame.image.shape), frame.image)
+        pipe.send(Kind.FRAME, head.to_bytes())
 
 
 class _Item(io.BufferedReader):
@@ -211,6 +221,19 @@ class _Pipe:
         # Libraries may print: what they print must not reach the conversation.
         self._out = os.dup(1)
         os.dup2(2, 1)
+        self._shared: Pixels | None = None
+
+    def share(self, fd: int, size: int) -> None:
+        """Memory that the worker sees as well."""
+        self._shared = written(fd, size)
+
+    def room(self, size: int) -> Pixels | None:
+        """So many bytes of it, uint8 (size,); None where there are none."""
+        if self._shared is None or size > len(self._shared):
+            return None
+        self.send(Kind.ROOM, wire.ROOM.pack(size))
+        (begin,) = wire.PLACE.unpack(self.receive(Kind.PLACE))
+        return None if begin == wire.NO_PLACE else self._shared[begin : begin + size]
 
     def receive(self, expected: Kind) -> bytes:
         """The body of the next message, which must be of this kind."""

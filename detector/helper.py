@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, NamedTuple, Protocol
 
 import numpy as np
 
@@ -33,8 +33,9 @@ from core.errors import (
 )
 from core.vocabulary import MAX_FRAMES_PER_ITEM
 from detector import ranges, wire
-from detector.frames import Frame, Pause
+from detector.frames import Frame, Pause, Pixels
 from detector.media import MediaInfo
+from detector.shared import SharedFrames
 from detector.wire import Kind, ProtocolError, Task
 
 logger = logging.getLogger(__name__)
@@ -67,11 +68,19 @@ class _HelperGone(Exception):
 class Helper:
     """A running helper process. For one thread at a time, but for `kill`."""
 
-    def __init__(self, process: subprocess.Popen[bytes], last_words: IO[bytes]) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        last_words: IO[bytes],
+        shared: SharedFrames | None = None,
+    ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self._process = process
         self._last_words = last_words
+        self._shared = shared
+        #: Where the next frame is going to lie.
+        self._granted: _Granted | None = None
         self._pipe = _Pipe(write_fd=process.stdin.fileno(), read_fd=process.stdout.fileno())
         #: How many items it was given.
         self.items = 0
@@ -82,9 +91,11 @@ class Helper:
     def start(cls, *, memory_bytes: int, start_s: float) -> Helper:
         """A helper that has loaded its decoders. Raises DecoderUnavailable."""
         last_words = tempfile.TemporaryFile()  # noqa: SIM115  closed by stop()
+        shared = SharedFrames.create()
         try:
             process = subprocess.Popen(  # noqa: S603  our own module, no input in the arguments
-                _command(memory_bytes),
+                _command(memory_bytes, shared),
+                pass_fds=() if shared is None else (shared.fd,),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=last_words,
@@ -96,8 +107,10 @@ class Helper:
             )
         except OSError as error:
             last_words.close()
+            if shared is not None:
+                shared.close()
             raise DecoderUnavailable(f"No decoder could be started ({error}).") from error
-        helper = cls(process, last_words)
+        helper = cls(process, last_words, shared)
         try:
             helper._pipe.receive_ready(_Stopwatch(start_s))
         except (_TimeIsUp, _HelperGone, ProtocolError) as error:
@@ -125,6 +138,9 @@ class Helper:
         for pipe in (self._process.stdin, self._process.stdout, self._last_words):
             if pipe is not None:
                 pipe.close()
+        if self._shared is not None:
+            self._shared.close()
+            self._shared = None
 
     def last_words(self) -> str:
         """The end of what the process wrote to its standard error."""
@@ -161,9 +177,8 @@ class Helper:
             kind, length = self._pipe.receive_head(watch)
             if kind is Kind.READ:
                 self._answer_read(file, task.size, length, watch)
-            elif kind is Kind.EXPECT and known:
-                expected = self._pipe.receive_ranges(length, task.size, watch)
-                ranges.expect(file, expected)
+            elif known and kind in (Kind.EXPECT, Kind.ROOM):
+                self._prepare(kind, file, task, length, watch)
             elif kind is Kind.INFO and not known:
                 known = True
                 info = wire.info_from_json(self._pipe.receive_json(length, watch))
@@ -171,7 +186,7 @@ class Helper:
                     yield info
             elif kind is Kind.FRAME and known and frames < MAX_FRAMES_PER_ITEM:
                 frames += 1
-                frame = self._pipe.receive_frame(length, task.max_pixels, watch)
+                frame = self._receive_frame(length, task, watch)
                 # The next one is decoded while the consumer looks at this one.
                 self._pipe.send(watch, Kind.NEXT)
                 with watch.paused():
@@ -191,7 +206,7 @@ class Helper:
                 error = wire.failure_from_json(self._pipe.receive_json(length, watch))
                 # After running out of memory its heap may be in pieces.
                 spent = isinstance(error, (DecoderOutOfMemory, DecoderUnavailable))
-                self.in_order = not spent
+                self.in_order = not spent and self._granted is None
                 raise error
             else:
                 raise ProtocolError(f"{kind.name} out of turn")
@@ -206,6 +221,45 @@ class Helper:
         except OSError as error:
             raise StorageUnavailable(f"Reading the file failed ({error}).") from error
         self._pipe.send(watch, Kind.DATA, data[:count])
+
+    def _prepare(
+        self, kind: Kind, file: Readable, task: Task, length: int, watch: _Stopwatch
+    ) -> None:
+        """What the helper says of bytes it is going to read, and asks for a frame to come."""
+        if kind is Kind.EXPECT:
+            ranges.expect(file, self._pipe.receive_ranges(length, task.size, watch))
+        elif self._granted is None:
+            self._granted = self._grant(length, task, watch)
+        else:
+            raise ProtocolError("room for a second frame at a time")
+
+    def _grant(self, length: int, task: Task, watch: _Stopwatch) -> _Granted | None:
+        """Shared memory for a frame, if there is room; the helper hears of it."""
+        (size,) = wire.ROOM.unpack(self._pipe.receive_exactly(wire.ROOM.size, length, watch))
+        if not 0 < size <= 3 * task.max_pixels:
+            raise ProtocolError(f"room for {size} bytes")
+        begin = None if self._shared is None else self._shared.grant(size)
+        place = wire.NO_PLACE if begin is None else begin
+        self._pipe.send(watch, Kind.PLACE, wire.PLACE.pack(place))
+        return None if begin is None else _Granted(begin, size)
+
+    def _receive_frame(self, length: int, task: Task, watch: _Stopwatch) -> Frame:
+        """A frame, its pixels in the shared memory where room was granted, else in the message."""
+        granted, self._granted = self._granted, None
+        if length < wire.FRAME.size:
+            raise ProtocolError(f"a frame in {length} bytes")
+        sent = length - wire.FRAME.size
+        if granted is not None and sent:
+            raise ProtocolError("pixels that were sent although they had a place")
+        data = self._pipe.receive_exactly(wire.FRAME.size, wire.FRAME.size, watch)
+        head = wire.FrameHead.from_bytes(
+            data, pixel_bytes=granted.size if granted else sent, max_pixels=task.max_pixels
+        )
+        if granted is not None and self._shared is not None:
+            image = self._shared.frame(granted.begin, head.height, head.width)
+        else:
+            image = self._pipe.receive_pixels(head.height, head.width, watch)
+        return Frame(index=head.index, pts_s=head.pts_s, image=image)
 
     def _cause_of_death(self, task: Task) -> DecoderCrashed | DecoderTimeout:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -225,8 +279,16 @@ class Helper:
         return DecoderCrashed(f"The decoder ended on this file (exit status {status}).")
 
 
-def _command(memory_bytes: int) -> list[str]:
-    return [sys.executable, "-P", "-m", "detector.decode_child", str(memory_bytes)]
+class _Granted(NamedTuple):
+    """A place in the shared memory that the next frame is written to."""
+
+    begin: int
+    size: int
+
+
+def _command(memory_bytes: int, shared: SharedFrames | None) -> list[str]:
+    memory = () if shared is None else (shared.fd, shared.size)
+    return [sys.executable, "-P", "-m", "detector.decode_child", *map(str, (memory_bytes, *memory))]
 
 
 def _environment() -> dict[str, str]:
@@ -293,15 +355,11 @@ class _Pipe:
             raise ProtocolError(f"{length} bytes of ranges")
         return wire.ranges_from_bytes(self._receive(length, watch), size=size)
 
-    def receive_frame(self, length: int, max_pixels: int, watch: _Stopwatch) -> Frame:
-        """A frame whose pixels arrive in the array that is handed on."""
-        if length < wire.FRAME.size:
-            raise ProtocolError(f"a frame in {length} bytes")
-        data = self._receive(wire.FRAME.size, watch)
-        head = wire.FrameHead.from_bytes(data, length=length, max_pixels=max_pixels)
-        image = np.empty((head.height, head.width, 3), np.uint8)
+    def receive_pixels(self, height: int, width: int, watch: _Stopwatch) -> Pixels:
+        """The rest of a frame, in the array that is handed on."""
+        image = np.empty((height, width, 3), np.uint8)
         self._receive_into(image.data.cast("B"), watch)
-        return Frame(index=head.index, pts_s=head.pts_s, image=image)
+        return image
 
     def _receive(self, size: int, watch: _Stopwatch) -> bytes:
         data = bytearray(size)

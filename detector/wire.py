@@ -4,13 +4,15 @@ Apart from isolation.py because both sides need it. The helper reads hostile fil
 believes nothing it sends: messages have a fixed framing, structured ones are JSON, and every
 number is checked here before it is used. Nothing is ever unpickled.
 
-    worker -> helper   TASK (JSON)  DATA (bytes)  NEXT  ANSWER (a byte)
+    worker -> helper   TASK (JSON)  DATA (bytes)  PLACE (offset)  NEXT  ANSWER (a byte)
     helper -> worker   READY  READ (offset, size)  EXPECT (ranges)  INFO (JSON)
-                       FRAME (header, pixels)  ENOUGH  FAILED (JSON)  DONE
+                       ROOM (bytes)  FRAME (header, pixels)  ENOUGH  FAILED (JSON)  DONE
 
 One item: TASK, INFO, then FRAME and NEXT in turn, then DONE; or FAILED at any point. READ may come
 at any point and is answered with DATA, which is empty at the end of the file. EXPECT says which
-bytes will be read, and is not answered. ENOUGH asks between the rounds of an adaptive plan whether
+bytes will be read, and is not answered. Before a frame the helper may ask by ROOM for memory that
+both see: PLACE grants it, and the FRAME has no pixels then, or says that there is none, and they
+come with it. ENOUGH asks between the rounds of an adaptive plan whether
 the frames so far will do.
 """
 
@@ -57,6 +59,10 @@ class Kind(enum.IntEnum):
     ENOUGH = 11
     #: 1 for yes, 0 for no.
     ANSWER = 12
+    #: Ask for shared memory for the pixels of a frame.
+    ROOM = 13
+    #: Where they may be written.
+    PLACE = 14
 
 
 #: Kind and number of bytes that follow.
@@ -65,7 +71,12 @@ HEAD = struct.Struct("<BQ")
 READ = struct.Struct("<QI")
 #: Begin and end of a range in an EXPECT.
 RANGE = struct.Struct("<QQ")
-#: Index, seconds, height and width of a FRAME; its RGB pixels follow.
+#: Bytes that a ROOM asks for.
+ROOM = struct.Struct("<Q")
+#: Offset of a PLACE in the shared memory, or NO_PLACE.
+PLACE = struct.Struct("<q")
+NO_PLACE = -1
+#: Index, seconds, height and width of a FRAME; its RGB pixels follow, unless they lie at a PLACE.
 FRAME = struct.Struct("<QdII")
 
 #: A READ asks for no more than this at a time.
@@ -123,12 +134,12 @@ class FrameHead:
         return FRAME.pack(self.index, self.pts_s, self.height, self.width)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, length: int, max_pixels: int) -> FrameHead:
-        """Checked against the length of the message and the pixel limit."""
+    def from_bytes(cls, data: bytes, *, pixel_bytes: int, max_pixels: int) -> FrameHead:
+        """Checked against the bytes that its pixels take and the pixel limit."""
         index, pts_s, height, width = FRAME.unpack(data)
         head = cls(index=index, pts_s=pts_s, height=height, width=width)
-        if length != FRAME.size + head.pixel_bytes:
-            raise ProtocolError(f"a frame of {width} x {height} in {length} bytes")
+        if pixel_bytes != head.pixel_bytes:
+            raise ProtocolError(f"a frame of {width} x {height} in {pixel_bytes} bytes")
         if not 0 < height * width <= max_pixels or not math.isfinite(pts_s):
             raise ProtocolError(f"a frame of {width} x {height} at {pts_s} s")
         return head

@@ -362,13 +362,13 @@ def test_an_item_cut_short_by_the_end_of_the_pool_is_not_blamed_on_its_file() ->
 def test_where_no_helper_can_start_the_item_is_to_be_tried_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(helper_module, "_command", lambda _: ["/nonexistent/python"])
+    monkeypatch.setattr(helper_module, "_command", lambda *_: ["/nonexistent/python"])
     with pool_with() as pool, pytest.raises(DecoderUnavailable):
         decoded(pool, make.picture("PNG"))
 
 
 def test_a_helper_that_cannot_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     command = [sys.executable, "-c", "raise SystemExit('no FFmpeg')"]
-    monkeypatch.setattr(helper_module, "_command", lambda _: command)
+    monkeypatch.setattr(helper_module, "_command", lambda *_: command)
     with pool_with() as pool, pytest.raises(DecoderUnavailable, match="no FFmpeg"):
         decoded(pool, make.picture("PNG"))

@@ -54,6 +54,15 @@ LIES = {
     "a frame at no time": "say(); frame(pts=float('inf'))",
     "too many frames": "say(); [(frame(), receive()) for _ in range(600)]",
     "a read beyond the end": "send(READ, struct.pack('<QI', 0, 1000))",
+    "room before the header": "send(13, struct.pack('<Q', 48))",
+    "room for a terabyte": "say(); send(13, struct.pack('<Q', 1 << 40))",
+    "room for nothing": "say(); send(13, struct.pack('<Q', 0))",
+    "room twice": "say(); [(send(13, struct.pack('<Q', 48)), receive()) for _ in range(2)]",
+    "a frame larger than its room": "say(); send(13, struct.pack('<Q', 47)); receive(); "
+    "frame(pixels=0)",
+    "pixels sent although they had room": "say(); send(13, struct.pack('<Q', 48)); receive(); "
+    "frame()",
+    "a frame without pixels or room": "say(); frame(pixels=0)",
     "a read of four gigabytes": "send(READ, struct.pack('<QI', 0, 0xffffffff))",
     "a read of another length": "send(READ, b'abc')",
     "half a message": "sys.stdout.buffer.write(b'\\x05\\x10'); sys.stdout.flush(); sys.exit()",
@@ -63,7 +72,7 @@ LIES = {
 
 def decode_with(monkeypatch: pytest.MonkeyPatch, script: str, wall_s: float = 30.0) -> list[object]:
     command = [sys.executable, "-c", PREFACE + script + "\ntime.sleep(60)"]
-    monkeypatch.setattr(helper_module, "_command", lambda _: command)
+    monkeypatch.setattr(helper_module, "_command", lambda *_: command)
     with DecodePool(1, IsolationLimits(wall_s=wall_s)) as pool:
         return list(pool.decode(io.BytesIO(b"twelve bytes"), DEFAULT_PLAN, Limits()))
 
