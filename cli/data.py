@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.lazy import EXIT_FAILED
+from cli import options
+from cli.lazy import EXIT_FAILED, SentenceGroup
 
 if TYPE_CHECKING:
     from core.vocabulary import Split
     from training.crops import Label, Medium
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def data() -> None:
     """Import labelled media, and freeze them as snapshots to train on."""
 
@@ -29,7 +30,7 @@ def data() -> None:
     help="Of all media, where there is no labels.csv.",
 )
 @click.option("--licence", default="unknown", show_default=True, help="Where the labels say none.")
-@click.option("--frames", "plan", default="uniform:20", show_default=True, metavar="PLAN")
+@options.frames("uniform:20")
 def import_(source: str, name: str, label: Label | None, licence: str, plan: str) -> None:
     """Find and crop the faces of labelled media, as scanning does, and keep the crops lossless.
 
@@ -114,7 +115,7 @@ def snapshot(name: str, sets: tuple[str, ...], hold_out: tuple[str, ...], **shar
 
 
 @data.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@options.json_flag()
 def list_(as_json: bool) -> None:
     """List the snapshots, the newest first."""
     from cli.database import opened

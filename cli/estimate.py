@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import options
 from core.errors import UsageError
 from core.vocabulary import Verdict
 
@@ -28,7 +29,7 @@ RATES = {
 @click.command(epilog="Exit status: 0 estimated, also where little is known; 2 wrong usage.")
 @click.argument("scan", required=False)
 @click.option("--model", metavar="NAME@N", help="Of everything this model version has judged.")
-@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@options.json_flag("Print every figure as JSON.")
 def estimate(scan: str | None, model: str | None, as_json: bool) -> None:
     """Estimate how often the verdicts of SCAN were wrong, with 95% intervals.
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import options
 from cli.lazy import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ REPORT, PAGE = "evaluation.json", "index.html"
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option(
     "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=options.EXISTING_FOLDER,
     default=Path(),
     help="Folder of labelled media: one folder a set, each with a labels.csv.  [default: here]",
 )
@@ -52,22 +53,22 @@ REPORT, PAGE = "evaluation.json", "index.html"
     metavar="NAME",
     help="Judge the media again after jpeg, webp, half, screenshot, h264, or all of these.",
 )
-@click.option("--frames", "plan", default="uniform:16", show_default=True, metavar="PLAN")
-@click.option("--device", default="auto", show_default=True)
+@options.frames()
+@options.device("auto")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     default=Path("out/evaluation"),
     show_default=True,
     help=f"Folder for {REPORT} and {PAGE}, which opens from disk.",
 )
 @click.option(
     "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     help="Where faces that were found are kept for the next model.  [default: the user's cache "
     "folder]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the JSON instead of tables.")
+@options.json_flag()
 @click.pass_context
 def evaluate(
     ctx: click.Context,

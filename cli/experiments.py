@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import training
+from cli import options, training
+from cli.lazy import SentenceGroup
 
 if TYPE_CHECKING:
     from detector.spec import Figure
@@ -20,14 +21,13 @@ if TYPE_CHECKING:
 
 _out = click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     required=True,
     help="Folder of the trainings, the table as JSON and its plot. What was stopped goes on.",
 )
 _steps = click.option("--steps", type=click.IntRange(min=1), help="At most so many in an epoch.")
 _epochs = click.option("--epochs", type=click.IntRange(min=1), help="At most so many in a phase.")
 _batch = click.option("--batch", type=click.IntRange(min=2), help="At most so many crops a step.")
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 _EPILOG = "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 
 
@@ -45,7 +45,7 @@ _EPILOG = "Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."
 @_epochs
 @_batch
 @training.machine_options
-@_as_json
+@options.json_flag()
 def search(
     trials: int | None, fraction: float | None, out: Path, as_json: bool, **options: Any
 ) -> None:
@@ -88,7 +88,7 @@ def search(
     click.echo(f"The best is in {out / f'trial-{found[0].number}'}; a plot in {out / 'search.png'}")
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def study() -> None:
     """Study what one change at a time does to a training."""
 
@@ -111,7 +111,7 @@ def study() -> None:
 @_epochs
 @_batch
 @training.machine_options
-@_as_json
+@options.json_flag()
 def augmentation(
     names: tuple[str, ...], seeds: int, out: Path, as_json: bool, **options: Any
 ) -> None:

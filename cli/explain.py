@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
+from cli import options
 from cli.lazy import EXIT_FAILED
 
 if TYPE_CHECKING:
@@ -15,9 +16,20 @@ if TYPE_CHECKING:
 
 @click.command(epilog="Exit status: 0 explained, 1 no face or not readable, 2 wrong usage.")
 @click.argument("media", metavar="MEDIA")
-@click.option("--model", default="default", show_default=True, metavar="default|NAME@N|FOLDER")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True)
-@click.option("--frames", "plan", default="uniform:16", show_default=True, metavar="PLAN")
+@click.option(
+    "--model",
+    default="default",
+    show_default=True,
+    metavar="default|NAME@N|FOLDER",
+    help="Explain this model's scores.",
+)
+@click.option(
+    "--out",
+    type=options.FOLDER,
+    required=True,
+    help="Folder for the pictures and index.html, which opens from disk.",
+)
+@options.frames()
 @click.option(
     "--top",
     type=click.IntRange(min=1),
@@ -25,7 +37,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="Frames of a video that are explained, the most suspicious ones.",
 )
-@click.option("--faces", type=click.IntRange(min=1), default=6, show_default=True)
+@click.option(
+    "--faces",
+    type=click.IntRange(min=1),
+    default=6,
+    show_default=True,
+    help="Faces that are explained, at most.",
+)
 @click.option(
     "--frame",
     type=click.IntRange(min=0),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import options
+
 if TYPE_CHECKING:
     from training.graded import Grades
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(epilog="Exit status: 0 graded, 2 nothing to grade or wrong usage.")
 @click.argument("results", type=click.Path(dir_okay=False, path_type=Path))
 @click.argument("labelled", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@options.json_flag("Print every figure as JSON.")
 def grade(results: Path, labelled: Path, as_json: bool) -> None:
     """Hold RESULTS, the JSON lines of a scan, against the labels.csv in LABELLED.
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import options
+from cli.lazy import SentenceGroup
 from core.vocabulary import Scope
 
 if TYPE_CHECKING:
     from db.keys import KeyRecord
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def keys() -> None:
     """Make, list and revoke the keys of the HTTP API.
 
@@ -52,7 +54,7 @@ def keys() -> None:
     help="How many requests a minute.",
 )
 @click.option("--days", type=click.IntRange(1, 36_500), help="Valid for so long; for ever if not.")
-@click.option("--json", "as_json", is_flag=True, help="Print everything about it as JSON.")
+@options.json_flag("Print everything about it as JSON.")
 def create(
     name: str,
     scopes: tuple[str, ...],
@@ -113,7 +115,7 @@ def create(
 
 
 @keys.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@options.json_flag()
 def list_keys(as_json: bool) -> None:
     """List all keys, the newest first; nothing here opens anything."""
     from cli.database import opened

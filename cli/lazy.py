@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from core.errors import DeepsweepError, UsageError
+from core.errors import DeepsweepError, UnsupportedSource, UsageError
 
 #: Exit statuses of every command.
 EXIT_OK = 0
@@ -42,6 +42,21 @@ class LazyCommand:
         return command
 
 
+class SentenceGroup(click.Group):
+    """A group whose help shows the first sentence of each command as a whole; click cuts it off."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        rows = [(name, _sentence(found)) for name, found in commands if found and not found.hidden]
+        if rows:
+            with formatter.section("Commands"):
+                formatter.write_dl(rows)
+
+
+def _sentence(command: click.Command) -> str:
+    return command.get_short_help_str(limit=1000)
+
+
 class LazyGroup(click.Group):
     """Commands by name, imported on use; errors become one sentence and an exit status."""
 
@@ -69,7 +84,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except DeepsweepError as error:
             _explain(f"{error} [{error.code}]")
-            ctx.exit(EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
+            ctx.exit(EXIT_USAGE if isinstance(error, _WRONG_USAGE) else EXIT_FAILED)
         except KeyboardInterrupt:
             _explain("Interrupted.")
             ctx.exit(EXIT_INTERRUPTED)
@@ -80,6 +95,9 @@ class LazyGroup(click.Group):
             click.echo(f"Run again with {DEBUG_VARIABLE}=1 to see where.", err=True)
             ctx.exit(EXIT_FAILED)
 
+
+#: What is wrong with the command as it was typed, so that nothing was tried.
+_WRONG_USAGE = (UsageError, UnsupportedSource)
 
 #: What click itself turns into messages and exit statuses.
 _NOT_OURS: tuple[type[BaseException], ...] = (

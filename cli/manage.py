@@ -6,10 +6,11 @@ import json
 
 import click
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+from cli import options
+from cli.lazy import SentenceGroup
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def db() -> None:
     """Create or upgrade the database tables.
 
@@ -72,14 +73,14 @@ def downgrade(revision: str) -> None:
     click.echo(f"The tables went from revision {before or 'none'} to {revision}.")
 
 
-@click.group()
+@click.group(cls=SentenceGroup)
 def models() -> None:
     """List, register, promote, roll back and export the models that can judge."""
 
 
 @models.command()
 @click.argument("name", metavar="default|NAME@N", default="default")
-@_as_json
+@options.json_flag()
 def show(name: str, as_json: bool) -> None:
     """Show a model's card: how it was made, what it scores, what it cannot tell.
 
@@ -101,7 +102,7 @@ def show(name: str, as_json: bool) -> None:
 
 
 @click.command()
-@_as_json
+@options.json_flag()
 def architectures(as_json: bool) -> None:
     """List the network architectures a model can have.
 

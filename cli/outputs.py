@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from cli.documents import Document, face_count, kind, why
-from core.errors import UsageError
+from core.errors import OutputNotWritten, UsageError
 
 #: Takes one item's document.
 Write = Callable[[Document], None]
@@ -52,14 +52,18 @@ def check_target(option: str, target: str) -> None:
     """Refuse, before hours of scanning, a file that cannot be written. Raises UsageError."""
     if target == STDOUT:
         return
-    path = Path(target)
-    if path.is_dir():
+    path = Path(target).resolve()
+    if target.endswith(os.sep) or path.is_dir():
         raise UsageError(f"{option} {target}: that is a folder; name a file.")
     try:
-        path.resolve().parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_replaceable(path):
+            # Rights alone do not tell: a full or read-only disk and /proc say no only when asked.
+            with _part(path).open("x"):
+                _part(path).unlink()
     except OSError as error:
         raise UsageError(f"{option} {target}: {error.strerror or error}.") from error
-    if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+    if path.exists() and not os.access(path, os.W_OK):
         raise UsageError(f"{option} {target}: no permission to write there.")
 
 
@@ -67,22 +71,44 @@ def check_target(option: str, target: str) -> None:
 def replacing(target: str) -> Iterator[TextIO]:
     """A text file that takes its name only when the block ends well.
 
-    Pipes and devices such as /dev/stdout cannot be renamed over and are written directly.
+    Pipes and devices such as /dev/stdout cannot be renamed over and are written directly. Raises
+    OutputNotWritten, when the disk is full for example.
     """
     path = Path(target).resolve()
-    if path.exists() and not stat.S_ISREG(path.stat().st_mode):
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
-        return
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        if not _is_replaceable(path):
+            with _text(path) as stream:
+                yield stream
+            return
+        part = _part(path)
+        try:
+            with _text(part) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+    except BrokenPipeError:
+        raise  # the reader has had enough
+    except OSError as error:
+        raise OutputNotWritten(
+            f"{target} could not be written: {error.strerror or error}. What was found is kept; "
+            "the same command writes it without scanning again."
+        ) from error
+
+
+def _is_replaceable(path: Path) -> bool:
+    return not path.exists() or stat.S_ISREG(path.stat().st_mode)
+
+
+def _part(path: Path) -> Path:
+    """Where a file is written before it takes its name."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def _text(path: Path) -> TextIO:
+    return path.open("w", encoding="utf-8", errors="backslashreplace", newline="")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import options
 from cli.manage import models
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _reason = click.option("--reason", default="", help="Why; kept in the audit log.
 
 
 @models.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@options.json_flag()
 def list_(as_json: bool) -> None:
     """List the registered versions, the newest first.
 

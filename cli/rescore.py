@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import options
 from cli.lazy import EXIT_INTERRUPTED, EXIT_OK
 from cli.outputs import STDOUT, check_target, replacing
-from cli.scan import Device, stopping
+from cli.scan import stopping
 from cli.text import count
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class Since(click.ParamType):
 @click.option("--model", metavar="NAME@N", required=True, help="The version that scores.")
 @click.option("--json", "json_to", metavar="FILE", help="Write a JSON line for each flip.")
 @click.option("--html", "html_to", metavar="FILE", help="Write a page with the faces.")
-@click.option("--device", type=Device(), metavar="NAME", help="auto, cpu, cuda or cuda:N.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no table.")
+@options.device()
+@options.quiet()
 @click.pass_context
 def rescore(
     ctx: click.Context,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import options
 from cli.lazy import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ EXIT_LATER = 75
     "--without", type=int, multiple=True, metavar="KEY", help="Leave a reviewer's labels out."
 )
 @click.option("--min-labels", type=click.IntRange(min=2), help="New labelled persons needed.")
-@click.option("--workers", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True)
+@options.workers(0)
+@options.threads()
 @click.option("--child", is_flag=True, hidden=True, help="End when the parent does.")
-@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
+@options.json_flag("Print the run as JSON.")
 @click.pass_context
 def retrain(
     ctx: click.Context,

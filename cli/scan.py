@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cli import options
 from cli.lazy import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK
 from cli.outputs import STDOUT, check_target
 from cli.text import console, count
 from core.errors import UsageError
-from core.vocabulary import DEFAULT_PLAN, SamplingPlan
+from core.vocabulary import SamplingPlan
 
 if TYPE_CHECKING:
     from cli.progress import Counting
@@ -55,32 +55,12 @@ class Targets:
         return STDOUT in (self.json, self.csv)
 
 
-class Device(click.ParamType):
-    """`auto`, `cpu`, `cuda` or `cuda:N`."""
-
-    name = "device"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The value as it is, or wrong usage."""
-        if re.fullmatch(r"auto|cpu|cuda(:\d+)?", value) is None:
-            self.fail(f"{value!r} is none of auto, cpu, cuda and cuda:N.", param, ctx)
-        return value
-
-
 @click.command(
     epilog="Exit status: 0 every item has a verdict, 1 some items failed, 2 wrong usage, "
     "130 interrupted with items left."
 )
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option(
-    "--frames",
-    "plan",
-    metavar="PLAN",
-    default=str(DEFAULT_PLAN),
-    show_default=True,
-    help="Which frames of a video are looked at: uniform:N, every:SECONDS, random:N[:SEED], "
-    "keyframes:N or adaptive:FIRST-MOST, which takes more frames only while it is uncertain.",
-)
+@options.frames()
 @click.option("--model", metavar="NAME@N", help="Judge with this model instead of the champion.")
 @click.option("--json", "json_to", metavar="FILE", help="Write a JSON line for each item.")
 @click.option("--csv", "csv_to", metavar="FILE", help="Write a row for each item.")
@@ -124,8 +104,8 @@ class Device(click.ParamType):
     help="Keep at most so many face crops of an item that is fake, uncertain or drawn, for "
     "reviewers and for later models; 0 keeps none. [default: DEEPSWEEP_KEEP_FACES, else 8]",
 )
-@click.option("--device", type=Device(), metavar="NAME", help="auto, cpu, cuda or cuda:N.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress and no table; errors still show.")
+@options.device()
+@options.quiet()
 @click.pass_context
 def scan(
     ctx: click.Context,
@@ -161,6 +141,7 @@ def scan(
     """
     from cli.environment import read_settings
     from core import logs
+    from core.objects import canonical
     from db.keeping import Draw, Keeping
     from worker.request import ScanRequest
 
@@ -169,6 +150,8 @@ def scan(
         settings = settings.model_copy(update={"keep_faces": keep_faces})
     targets = Targets(json=json_to, csv=csv_to, html=html_to, html_items=html_items)
     targets.check()
+    for source in sources:
+        canonical(source)  # What names nothing that is read is told before anything is loaded.
     request = ScanRequest(
         sources=sources,
         plan=SamplingPlan.parse(plan),

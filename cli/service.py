@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from cli import options
+
 if TYPE_CHECKING:
     from core.settings import Settings
     from worker.service import Role
@@ -24,7 +26,7 @@ _QUEUES = ("expand", "scan-interactive", "scan-bulk", "callbacks", "train")
     metavar="NAME[,NAME]",
     help=f"What this worker does: some of {', '.join(_QUEUES)}. By default all but train.",
 )
-@click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+@options.device()
 def worker(queues: str | None, device: str | None) -> None:
     """Scan what is queued, until SIGTERM or Ctrl-C; run one for each device.
 

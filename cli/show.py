@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cli import options
 from core.vocabulary import ItemStatus
 
 if TYPE_CHECKING:
@@ -14,12 +15,10 @@ if TYPE_CHECKING:
 
     from db.scans import Counts, ScanRecord
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-
 
 @click.command()
 @click.argument("item")
-@_as_json
+@options.json_flag()
 def show(item: str, as_json: bool) -> None:
     """Show one item: its frames, faces and tracks.
 
@@ -55,8 +54,14 @@ def as_uri(text: str) -> str:
 
 
 @click.command()
-@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
-@_as_json
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    help="How many, at most.",
+)
+@options.json_flag()
 def scans(limit: int, as_json: bool) -> None:
     """List the scans so far.
 

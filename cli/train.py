@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli import training
+from cli import options, training
 
 if TYPE_CHECKING:
     import rich.progress
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
 #: The figures that the table of a terminal has room for; --json has all of them.
 SHOWN = ("auc", "accuracy", "recall_at_fpr_5", "log_loss", "calibration_error", "uncertain")
 
-_data = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    required=True,
-    help="Folder of labelled media: one folder a set, each with a labels.csv.",
-)
-
 
 @click.command(
     cls=training.RecipeCommand,
@@ -35,7 +28,7 @@ _data = click.option(
 @training.data_options
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=options.FOLDER,
     required=True,
     help="Folder of the run: checkpoints, history, curves, TensorBoard events, and `model/` at the "
     "end. A run that was stopped goes on from here.",
@@ -60,7 +53,7 @@ _data = click.option(
 @training.machine_options
 @click.option("--name", help="Of the model made.  [default: the recipe's]")
 @click.option("--number", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the model's card as JSON.")
+@options.json_flag("Print the model's card as JSON.")
 def train(
     data: Path | None,
     snapshot: str | None,

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from cli import options
+
 if TYPE_CHECKING:
     import rich.progress
 
@@ -65,7 +67,7 @@ def data_options(function: Function) -> Function:
     for option in (
         click.option(
             "--cache",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=options.FOLDER,
             help="Where face crops are kept between runs.  [default: the user's cache folder]",
         ),
         click.option(
@@ -75,7 +77,7 @@ def data_options(function: Function) -> Function:
         ),
         click.option(
             "--data",
-            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            type=options.EXISTING_FOLDER,
             help="Folder of labelled media: the set train/ with its labels.csv, and weights/ with "
             "what pretrained networks start from.",
         ),
@@ -87,21 +89,13 @@ def data_options(function: Function) -> Function:
 def machine_options(function: Function) -> Function:
     """--device, --precision, --workers and --threads."""
     for option in (
-        click.option(
-            "--threads", type=click.IntRange(min=1), default=1, show_default=True,
-            help="Of the network's arithmetic on a CPU.",
-        ),
-        click.option(
-            "--workers", type=click.IntRange(min=0), default=1, show_default=True,
-            help="Processes that prepare batches; 0 for none.",
-        ),
+        options.threads(),
+        options.workers(1),
         click.option(
             "--precision", type=click.Choice(PRECISIONS), default="auto", show_default=True,
             help="auto takes bfloat16 where the device multiplies it itself.",
         ),
-        click.option(
-            "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."
-        ),
+        options.device("auto"),
     ):  # fmt: skip
         function = option(function)
     return function

@@ -276,6 +276,12 @@ class UsageError(PermanentError):
     code = "usage"
 
 
+class OutputNotWritten(PermanentError):
+    """A file that results were asked into cannot be written; the results are in the database."""
+
+    code = "output_not_written"
+
+
 class BadSamplingPlan(UsageError):
     """The text is not a sampling plan."""
 

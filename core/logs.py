@@ -15,16 +15,20 @@ from urllib.parse import urlsplit, urlunsplit
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
+#: Alembic narrates every look at the tables' revision, which health checks take every few seconds.
+#: The others write signatures, session tokens and signed addresses when they are asked for details.
+_TOO_TALKATIVE = ("alembic", "boto3", "botocore", "s3transfer", "urllib3")
+
 
 def safe_uri(uri: str) -> str:
-    """The URI without user, password, query string and fragment."""
-    parts = urlsplit(uri)
+    """The URI without user, password, query string and fragment; never raises."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:  # such as `s3://[a/b`
+        return "(not a URI)"
     if not parts.scheme:
         return uri
-    host = parts.hostname or ""
-    if parts.port:
-        host = f"{host}:{parts.port}"
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 class _JsonLine(logging.Formatter):
@@ -50,5 +54,5 @@ def configure(level: str = "WARNING") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    # It narrates every look at the tables' revision, which health checks take every few seconds.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in _TOO_TALKATIVE:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

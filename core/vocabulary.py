@@ -258,7 +258,7 @@ class SamplingPlan:
         """Read a plan from its text form. Raises BadSamplingPlan with a sentence."""
         word, _, argument = text.strip().partition(":")
         try:
-            kind = PlanKind(word)
+            kind = _kind(word)
             if kind is PlanKind.EVERY:
                 return cls(kind=kind, period_s=_period(argument))
             if kind is PlanKind.ADAPTIVE:
@@ -266,12 +266,12 @@ class SamplingPlan:
             count_text, _, seed_text = argument.partition(":")
             if seed_text and kind is not PlanKind.RANDOM:
                 raise ValueError(f"{kind} takes no seed")
-            return cls(kind=kind, count=_count(count_text), seed=int(seed_text or 0))
+            return cls(kind=kind, count=_count(count_text), seed=_seed(seed_text or "0"))
         except ValueError as error:
             raise BadSamplingPlan(
                 f"{text!r} is not a sampling plan ({error}); use uniform:16, every:2, "
                 "random:5, random:5:7 (with a seed), keyframes:8 or adaptive:8-32."
-            ) from error
+            ) from None
 
     @classmethod
     def _adaptive(cls, argument: str) -> SamplingPlan:
@@ -298,18 +298,38 @@ class SamplingPlan:
         return f"{self.kind}:{self.count}"
 
 
+def _kind(word: str) -> PlanKind:
+    try:
+        return PlanKind(word)
+    except ValueError:
+        raise ValueError(f"a plan begins with one of {', '.join(PlanKind)}") from None
+
+
 def _period(text: str) -> float:
-    period = float(text)
+    try:
+        period = float(text)
+    except ValueError:
+        raise ValueError("the period is a number of seconds") from None
     if not 0.001 <= period <= 86_400:
         raise ValueError("the period lies between 0.001 and 86,400 seconds")
     return period
 
 
 def _count(text: str) -> int:
-    count = int(text)
+    try:
+        count = int(text)
+    except ValueError:
+        raise ValueError("the number of frames is a whole number") from None
     if not 1 <= count <= MAX_FRAMES_PER_ITEM:
         raise ValueError(f"the number of frames lies between 1 and {MAX_FRAMES_PER_ITEM}")
     return count
+
+
+def _seed(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("the seed is a whole number") from None
 
 
 #: The plan a scan uses when none is named.

@@ -150,9 +150,14 @@ class Storage:
 def canonical(source: str) -> str:
     """The source as it reads from any directory: a path becomes the `file://` URI of its place.
 
-    Raises UnsupportedSource for a scheme that is not read.
+    Raises UnsupportedSource for a scheme that is not read, and for what is no path or no key.
     """
-    return source if _scheme(source) == "s3" else local.uri_of(local.path_of(source))
+    if _scheme(source) != "s3":
+        return local.uri_of(local.path_of(source))
+    from core.objects.s3_terms import Place
+
+    Place.parse(source)
+    return source
 
 
 def _scheme(source: str) -> str:

@@ -45,7 +45,8 @@ def path_of(source: str) -> Path:
     if source[:7].lower() == "file://":
         host, slash, rest = source[7:].partition("/")
         if host not in ("", "localhost"):
-            raise UnsupportedSource(f"{source} names another machine; use file:///path.")
+            # The text is not repeated: a password may stand before the machine's name.
+            raise UnsupportedSource("That file:// URI names another machine; use file:///path.")
         path = os.fsdecode(unquote_to_bytes(slash + rest))
     if not path or "\0" in path:
         raise UnsupportedSource(f"{source!r} is not a path.")

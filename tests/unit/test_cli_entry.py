@@ -97,6 +97,23 @@ def test_a_device_that_there_is_not_is_wrong_usage() -> None:
     assert "'tpu' is none of auto, cpu, cuda and cuda:N" in result.stderr
 
 
+@pytest.mark.parametrize("source", ["ftp://host/a.jpg", "", "s3://", "file://host/a.jpg"])
+def test_a_source_that_names_nothing_readable_is_wrong_usage(source: str) -> None:
+    result = run("scan", source)
+    assert result.exit_code == 2
+    assert "[unsupported_source]" in result.stderr
+
+
+def test_a_password_in_a_source_is_not_repeated() -> None:
+    for source in ("s3://me:hunter2@bucket/a.jpg", "file://me:hunter2@host/a.jpg"):
+        assert "hunter2" not in run("scan", source).output
+
+
+def test_help_of_a_group_shows_whole_sentences() -> None:
+    for name in ("models", "data", "items", "keys", "db", "study"):
+        assert "..." not in run(name, "--help").output.partition("Commands:")[2]
+
+
 def test_a_scan_of_nothing_is_wrong_usage() -> None:
     assert run("scan").exit_code == 2
 

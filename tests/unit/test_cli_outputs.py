@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli import outputs
-from core.errors import UsageError
+from core.errors import OutputNotWritten, UsageError
 from tests.unit import item_documents as items
 
 
@@ -119,3 +119,28 @@ def test_a_parent_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="--json"):
         outputs.check_target("--json", str(tmp_path / "file" / "out.jsonl"))
+
+
+def test_a_name_that_ends_like_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--json .*folder"):
+        outputs.check_target("--json", f"{tmp_path}/new/")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is of Linux")
+def test_a_place_where_no_file_can_be_made_is_refused_before_the_scan() -> None:
+    with pytest.raises(UsageError, match=r"--csv /proc/items\.csv"):
+        outputs.check_target("--csv", "/proc/items.csv")
+
+
+def test_looking_whether_a_file_can_be_written_leaves_nothing(tmp_path: Path) -> None:
+    outputs.check_target("--csv", str(tmp_path / "out.csv"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is of Linux")
+def test_a_full_disk_is_told_with_what_to_do() -> None:
+    with (
+        pytest.raises(OutputNotWritten, match="/dev/full could not be written: No space"),
+        outputs.json_lines("/dev/full") as write,
+    ):
+        write(items.image())

@@ -89,7 +89,18 @@ def test_fields_that_are_uris_lose_their_secrets():
         ("file:///a/b%20c.jpg", "file:///a/b%20c.jpg"),
         ("/plain/path?x", "/plain/path?x"),
         ("relative", "relative"),
+        ("https://me:p@w@host:port/a", "https://host:port/a"),
+        ("s3://[bucket/a.jpg", "(not a URI)"),
     ],
 )
 def test_a_safe_uri_keeps_what_names_the_object(uri, safe):
     assert logs.safe_uri(uri) == safe
+
+
+def test_details_asked_for_do_not_include_those_of_clients_that_write_signatures():
+    with logging_set_up() as lines:
+        logs.configure("debug")
+        logging.getLogger("botocore.auth").debug("StringToSign:\nAWS4-HMAC-SHA256")
+        logging.getLogger("urllib3.connectionpool").debug('"GET /a?X-Amz-Signature=1" 200')
+        logging.getLogger("worker").debug("details")
+    assert [line["event"] for line in lines] == ["details"]
