@@ -30,6 +30,11 @@ class Network(_Part):
     options: dict[str, float | int | str | bool] = Field(default_factory=dict)
     #: File name of pretrained weights below the data folder; "" starts from random weights.
     pretrained: str = ""
+    #: Whether BatchNorm's statistics follow what is trained on, or stay the pretrained ones: a few
+    #: steps on other pictures would move them for everything that was learnt before.
+    statistics: Literal["follow", "keep"] = Field(
+        default="follow", exclude_if=lambda kept: kept == "follow"
+    )
 
 
 class Validation(_Part):
@@ -41,6 +46,9 @@ class Validation(_Part):
     groups: tuple[str, ...] = ()
     #: Share of the groups of every other source.
     share: Share = 0.1
+    #: Of the draw of those groups; the recipe's own where none is named. A run that goes on from
+    #: another's weights names that one's, or it would hold out what they were trained on.
+    seed: int | None = Field(default=None, exclude_if=lambda seed: seed is None)
     #: Frames looked at in each video.
     frames: int = Field(default=8, ge=1)
     #: Which of the averages that were validated is kept. Where few clips are held out, the best of

@@ -22,14 +22,16 @@ def split(examples: Sequence[Example], plan: Validation, seed: int) -> Split:
     """Hold out the plan's sources and groups, and a share of the groups of everything else.
 
     A group is held out whole wherever its media come from, so the held-out share of a source can
-    exceed the plan's when its groups reach into other sources.
+    exceed the plan's when its groups reach into other sources. `seed` counts where the plan names
+    none of its own.
     """
+    drawn_with = seed if plan.seed is None else plan.seed
     held = {
         example.media.group
         for example in examples
         if example.media.source in plan.sources
         or example.media.group in plan.groups
-        or _draw(example.media.group, seed) < plan.share
+        or _draw(example.media.group, drawn_with) < plan.share
     }
     return Split(
         train=tuple(e for e in examples if e.media.group not in held),

@@ -46,6 +46,15 @@ def test_about_the_asked_share_is_held_out(tmp_path: Path):
     assert np.mean(held) == pytest.approx(10, abs=1.5)
 
 
+def test_a_run_that_goes_on_from_another_holds_out_the_same_groups(tmp_path: Path):
+    examples = crops.load_examples(
+        write_cache(tmp_path, [medium(f"images/real/{n}.png") for n in range(40)])
+    )
+    first = split(examples, Validation(share=0.25), seed=1)
+    assert split(examples, Validation(share=0.25, seed=1), seed=2) == first
+    assert split(examples, Validation(share=0.25), seed=2) != first
+
+
 def test_videos_are_thinned_for_validation(tmp_path: Path):
     cache = write_cache(tmp_path, [medium("videos/real/a.mp4", source="held")], frames=10)
     parts = split(crops.load_examples(cache), Validation(sources=("held",), frames=4), seed=0)
