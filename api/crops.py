@@ -12,10 +12,8 @@ from api.item_schemas import ItemId
 from api.problems import documented
 from api.security import Caller, Reader, Scanner
 from api.services import Given, Services
-from core.objects import uploads
 from core.vocabulary import CropReason, Verdict
 from db import crops, erasure, items
-from db.crop_store import CropStore
 
 router = APIRouter(tags=["items"], responses=documented(401, 403, 404, 422, 429, 503))
 
@@ -57,12 +55,34 @@ class Removed(BaseModel):
     """How many of each went."""
 
     crops: int = Field(description="Pictures of faces, with their rows.", ge=0)
+    copies: int = Field(
+        default=0,
+        description="Copies of these in the folders of training runs on the answering machine.",
+        ge=0,
+    )
+    uploads: int = Field(
+        default=0, description="Media that were uploaded here: their bytes are gone.", ge=0
+    )
     verdicts: int = Field(ge=0)
     frames: int = Field(ge=0)
     tracks: int = Field(ge=0)
     faces: int = Field(description="Rows of single faces.", ge=0)
+    explanations: int = Field(default=0, description="Pictures of where the model looked.", ge=0)
     reviews: int = Field(ge=0)
     labels: int = Field(description="What reviewers said of its persons.", ge=0)
+
+
+class Left(BaseModel):
+    """Something that is left of an item, and why."""
+
+    kind: str = Field(
+        description="`tombstone`, `audit_events`, `media_rows`, `medium`, `equal_bytes`, "
+        "`model_versions` or `training_runs`.",
+        examples=["equal_bytes"],
+    )
+    count: int = Field(ge=1)
+    why: str = Field(examples=["Items of their own with the same bytes; erase each that is to go."])
+    names: list[str] = Field(description="Which ones, at most 20.", examples=[["item 4712"]])
 
 
 class Erased(BaseModel):
@@ -77,6 +97,7 @@ class Erased(BaseModel):
         "which is that of all of them.",
         examples=[{"week-47": 2}],
     )
+    left: list[Left] = Field(description="What is left elsewhere, and why.")
     erased_at: datetime
     before: bool = Field(description="Whether an earlier request did it.")
 
@@ -109,14 +130,16 @@ def get_crop(crop_id: Annotated[ItemId, Path()], caller: Reader, services: Given
 
 @router.delete("/v1/items/{item_id}", responses=documented(409, 502))
 def erase_item(item_id: Annotated[ItemId, Path()], caller: Scanner, services: Given) -> Erased:
-    """Erase what is known of an item: verdicts, frames, faces, kept crops, reviews, examples of
-    snapshots, and its bytes if they were uploaded. Listing its scan again does not bring it back.
-    Asked again, it says what went. Scope: `scan`."""
+    """Erase what is known of an item: verdicts, frames, faces, kept crops and copies of them,
+    reviews, examples of snapshots, and its bytes if they were uploaded. The answer says how many of
+    each went, and what is left elsewhere and why. Listing its scan again does not bring it back.
+    Asked again, it says the same. Scope: `scan`."""
     done = _erase(services, caller, item_id)
     return Erased(
         item_id=item_id,
         removed=Removed(**done.removed),
         snapshots=dict(done.snapshots),
+        left=[Left(**each.document()) for each in done.left],
         erased_at=done.erased_at,
         before=done.before,
     )
@@ -125,10 +148,9 @@ def erase_item(item_id: Annotated[ItemId, Path()], caller: Scanner, services: Gi
 def _erase(services: Services, caller: Caller, item_id: int) -> erasure.Erased:
     return erasure.erase(
         services.database,
-        CropStore(services.settings, services.storage),
+        erasure.Place.of(services.settings, services.storage),
         item_id,
         erasure.Actor(name=caller.key.name, api_key_id=caller.id),
-        uploads=uploads.base(services.settings),
         may=lambda owner_id: caller.check_owner(owner_id, f"There is no item {item_id}."),
     )
 

@@ -9,7 +9,7 @@ over, from a worker that died between the two or from an item that was deleted w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,10 +17,12 @@ from sqlalchemy import delete, func, or_, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.vocabulary import ItemStatus
+from db import audit
 from db.crop_store import Stored
 from db.session import Database
 from db.tables import Crop, Item, Snapshot, SnapshotExample
 
+EXAMPLE_ERASED = "snapshot.example_erased"
 #: Key of the advisory lock between those who add crops to finished items and the sweep.
 _ADDING = 0x63726F70  # "crop"
 
@@ -80,6 +82,27 @@ def forget(session: Session, crop_ids: Collection[int]) -> Forgotten:
         )
     session.execute(delete(Crop).where(Crop.id.in_(locked)))
     return Forgotten(crops=len(locked), examples={each.name: each.lost for each in counted})
+
+
+def note_lost(
+    session: Session,
+    lost: Mapping[str, int],
+    *,
+    actor: str,
+    api_key_id: int | None = None,
+    **details: object,
+) -> None:
+    """An audit event of each snapshot that has lost examples; `details` say why."""
+    for name, examples in lost.items():
+        audit.record(
+            session,
+            actor=actor,
+            api_key_id=api_key_id,
+            action=EXAMPLE_ERASED,
+            subject_kind="snapshot",
+            subject_id=name,
+            details=details | {"examples": examples},
+        )
 
 
 def orphans(session: Session, stored: Sequence[Stored]) -> list[str]:

@@ -172,12 +172,6 @@ def waiting(session: Session) -> int | None:
     )
 
 
-def is_over(session: Session, run_id: int) -> bool:
-    """Whether nobody will work on the run any more; a run that is not there is over."""
-    query = select(TrainingRun.id).where(TrainingRun.id == run_id, TrainingRun.state.in_(_OPEN))
-    return session.scalar(query) is None
-
-
 def has_period(session: Session, period: str) -> bool:
     """Whether a scheduled time has its run."""
     query = select(TrainingRun.id).where(TrainingRun.period == period)
@@ -232,6 +226,22 @@ def put_off(session: Session, run_id: int, *, trainer: str) -> bool:
     """Leave a run to be tried again later, where the surroundings failed; later each time."""
     wait = timedelta(seconds=RETRY_S) * TrainingRun.attempts
     return _write(session, run_id, trainer, leased_by=None, lease_until=func.now() + wait)
+
+
+def begin_again(session: Session) -> list[int]:
+    """Take runs from their trainers, for the next ones to lay out anew what they learn from.
+
+    For crops that were erased under them. The trainer notices within seconds, and what it had
+    trained stays; no trainer died of it. The ids of the runs.
+    """
+    values: dict[str, Any] = {"state": RunState.QUEUED, "leased_by": None, "lease_until": None}
+    again = (
+        update(TrainingRun)
+        .where(TrainingRun.state == RunState.RUNNING)
+        .values(**values, attempts=TrainingRun.attempts - 1)
+    )
+    found = session.scalars(again.returning(TrainingRun.id), execution_options=_IN_DATABASE)
+    return sorted(found)
 
 
 def tell(session: Session, run_id: int, progress: Mapping[str, Any], *, trainer: str) -> bool:

@@ -18,6 +18,7 @@ import cv2
 from core.errors import AccessDenied, ObjectMissing
 from core.objects import ObjectRef, Storage
 from core.vocabulary import Label, MediaKind
+from db import run_copies
 from db.labels import CropRow, ExampleRow
 from training import crops
 from training.crops import Example, Medium
@@ -52,7 +53,7 @@ def lay_out(storage: Storage, rows: Iterable[ExampleRow], folder: Path) -> list[
     """
     found = []
     for row in rows:
-        file = f"crops/{row.crop.id % 100:02}/{row.crop.id}.png"
+        file = run_copies.file_of(row.crop.id)
         if row.label in _CLASSES and _have(storage, row.crop, folder / file):
             found.append(Piece(row=row, example=example(row, file)))
     return found

@@ -10,7 +10,6 @@ one transaction: a kill leaves all of it or nothing. One trainer works at a time
 from __future__ import annotations
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import RunState
 from db import labels as rows
-from db import models, snapshots, training_runs, upkeep
+from db import models, run_copies, snapshots, training_runs, upkeep
 from db import registry as promotion
 from db.models import ModelRecord
 from db.session import Database
@@ -38,8 +37,6 @@ from training.progress import Stage, Teller
 
 _log = logging.getLogger(__name__)
 
-#: Below the data folder: crops and checkpoints of runs that are worked on.
-RUNS = "runs"
 AWAITS, CHANGED = "awaits_promotion", "champion_changed"
 
 
@@ -71,7 +68,8 @@ class Trainer:
                 run = training_runs.take(session, run_id, trainer=self.name)
             if run is not None:
                 self._work(run)
-            self._sweep()
+            # Folders of runs that are over hold copies of people's faces.
+            run_copies.tidy(self.database, self.settings.data_dir)
         with self.database.transaction() as session:
             return training_runs.get(session, run_id)
 
@@ -92,14 +90,6 @@ class Trainer:
                 holding.end(_broken(error))
                 raise
 
-    def _sweep(self) -> None:
-        """Remove the folders of runs that are over: they hold copies of people's faces."""
-        for folder in sorted((self.settings.data_dir / RUNS).glob("[0-9]*")):
-            with self.database.transaction() as session:
-                over = training_runs.is_over(session, int(folder.name))
-            if over:
-                shutil.rmtree(folder, ignore_errors=True)
-
 
 class _Run:
     """The steps of one run."""
@@ -109,7 +99,7 @@ class _Run:
         self.trainer, self.run, self.holding = trainer, run, holding
         self.wishes = Wishes.of(run.parameters)
         self.storage = Storage(trainer.settings)
-        self.folder = trainer.settings.data_dir / RUNS / str(run.id)
+        self.folder = run_copies.folder(trainer.settings.data_dir, run.id)
         self.teller = Teller(holding, trainer.on_progress, run.progress)
 
     def work(self) -> None:
@@ -161,6 +151,7 @@ class _Run:
     def _material(self, snapshot: SnapshotRecord) -> Material:
         """The snapshot's crops and those of the golden sets, on disk."""
         self.teller.stage(Stage.FETCHING)
+        run_copies.drop_erased(self.database, self.folder)
         names = selection.golden_sets(self.settings, self.wishes)
         with self.database.transaction() as session:
             own = rows.examples_of(session, snapshot.id)
@@ -188,7 +179,7 @@ class _Run:
         """Fine-tune, calibrate, measure and register."""
         plan = challenger.make_plan(self.run.recipe, base, self.wishes, seed=self.run.id)
         self.teller.stage(Stage.TRAINING)
-        module, progress = challenger.train(
+        fitted = challenger.train(
             plan,
             shown,
             self.folder / "fit",
@@ -202,10 +193,9 @@ class _Run:
             number = models.next_number(session, card.name)
         _, judged = challenger.write(
             self.folder / "model",
-            module,
+            fitted,
             card,
             plan,
-            progress,
             snapshot,
             shown,
             number=number,

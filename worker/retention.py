@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -25,8 +27,8 @@ class Expiry:
     """What one step deleted."""
 
     crops: int
-    #: Examples of snapshots that went with them.
-    examples: int
+    #: Examples that went with them, by the name of their snapshot.
+    examples: Mapping[str, int]
     #: Whether there may be more.
     more: bool
 
@@ -50,8 +52,8 @@ def expire(
     Can be cut off anywhere and done twice at once: a picture that is gone is gone. Raises what
     deleting raises; rows whose picture could not be deleted stay.
     """
-    crops = examples = 0
-    more = True
+    crops, more = 0, True
+    examples: Counter[str] = Counter()
     for _ in range(batches):
         with database.transaction() as session:
             over = retention.expired(
@@ -62,13 +64,14 @@ def expire(
             store.delete([crop.uri for crop in over])
             with database.transaction() as session:
                 gone = retention.forget(session, [crop.id for crop in over])
+                retention.note_lost(session, gone.examples, actor=EXPIRY, why="past its time")
             crops += gone.crops
-            examples += sum(gone.examples.values())
+            examples.update(gone.examples)
         if not more:
             break
     if crops:
-        _log.info("crops_expired", extra={"crops": crops, "examples": examples})
-    return Expiry(crops=crops, examples=examples, more=more)
+        _log.info("crops_expired", extra={"crops": crops, "examples": dict(examples)})
+    return Expiry(crops=crops, examples=dict(examples), more=more)
 
 
 def sweep(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text, update
@@ -90,8 +91,10 @@ class Kept:
 
 
 @pytest.fixture
-def kept(database: Database, s3_settings: Settings, s3_server: S3Server, bucket: str) -> Kept:
-    place = {"crops_uri": f"s3://{bucket}/faces/"}
+def kept(
+    database: Database, s3_settings: Settings, s3_server: S3Server, bucket: str, tmp_path: Path
+) -> Kept:
+    place = {"crops_uri": f"s3://{bucket}/faces/", "data_dir": tmp_path / "data"}
     settings = s3_settings.model_copy(update=place)
     store = CropStore(settings, Storage(settings))
     return Kept(database=database, settings=settings, store=store, server=s3_server, bucket=bucket)

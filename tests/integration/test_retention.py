@@ -18,7 +18,7 @@ from db import retention as rows_of
 from db import scans
 from db.crop_store import CropStore
 from db.session import Database
-from db.tables import Item, Scan, Snapshot, SnapshotExample
+from db.tables import AuditEvent, Item, Scan, Snapshot, SnapshotExample
 from tests.integration import db_rows as rows
 from tests.integration.crop_fixtures import Kept, a_lost_object
 from worker import reconcile, retention
@@ -47,10 +47,10 @@ def test_crops_whose_time_is_over_go_with_their_pictures_batch_by_batch(
     old, young = kept.item("old", faces=5), kept.item("young")
     kept.expire(old)
     first = retention.expire(kept.database, kept.settings, kept.store, batches=2)
-    assert first == retention.Expiry(crops=4, examples=0, more=True)
+    assert first == retention.Expiry(crops=4, examples={}, more=True)
     assert len(kept.crops(old)) == 1
     rest = retention.expire(kept.database, kept.settings, kept.store)
-    assert rest == retention.Expiry(crops=1, examples=0, more=False)
+    assert rest == retention.Expiry(crops=1, examples={}, more=False)
     assert kept.crops(old) == []
     assert kept.objects() == [crop.uri for crop in kept.crops(young)]
 
@@ -81,11 +81,18 @@ def test_what_a_snapshot_holds_stays_longer_and_is_counted_when_it_goes(kept: Ke
     assert retention.expire(kept.database, kept.settings, kept.store).crops == 0
     none = kept.settings.model_copy(update={"keep_days_snapshot": 0})
     assert retention.expire(kept.database, none, kept.store) == retention.Expiry(
-        crops=2, examples=2, more=False
+        crops=2, examples={"week 47": 2}, more=False
     )
     with kept.database.transaction() as session:
         found = session.execute(select(Snapshot.erased, Snapshot.sha256)).one()
+        event = session.execute(
+            select(AuditEvent.actor, AuditEvent.subject_id, AuditEvent.details).where(
+                AuditEvent.action == rows_of.EXAMPLE_ERASED
+            )
+        ).one()
     assert tuple(found) == (2, bytes(32))
+    said = {"examples": 2, "why": "past its time"}
+    assert tuple(event) == (retention.EXPIRY, "week 47", said)
 
 
 def test_the_sweep_finds_what_no_row_names_and_nothing_else(kept: Kept) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from core.errors import TrainerBusy
 from core.settings import Settings
 from core.vocabulary import ModelState, RunState, Split
-from db import models, registry, training_runs, upkeep
+from db import models, registry, run_copies, training_runs, upkeep
 from db.models import ModelRecord
 from db.session import Database
 from db.tables import AuditEvent
@@ -22,7 +22,7 @@ from tests.integration.review_fixtures import a_reviewer
 from training import gate
 from training import registry as bytes_of
 from training.holding import StopAsked
-from training.retrain import AWAITS, CHANGED, RUNS, Trainer
+from training.retrain import AWAITS, CHANGED, Trainer
 from worker import schedule
 
 
@@ -156,7 +156,7 @@ def test_a_run_without_enough_to_learn_from_stops_with_a_sentence(
     assert (run.state, run.code, run.snapshot_id) == (RunState.STOPPED, code, None)
     assert run.reason is not None
     assert make.champion(database) == "tiny@1"
-    assert not list((settings.data_dir / RUNS).glob("*"))
+    assert not list((settings.data_dir / run_copies.RUNS).glob("*"))
 
 
 def test_a_stopped_trainer_leaves_its_run_to_the_next(
