@@ -7,6 +7,7 @@ that the times of all frames can be learned without reading them.
 from __future__ import annotations
 
 import io
+import itertools
 import os
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -15,6 +16,12 @@ from typing import BinaryIO
 
 #: A file of more boxes than this at its top level is not walked to its end.
 _MAX_BOXES = 100_000
+
+#: Films whose index is one box have fewer than this.
+_MOST_PLAIN_BOXES = 16
+
+#: FFmpeg passes over more than this by a seek; it reads less (its buffer and as much again).
+_LEAST_SKIPPED_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +64,16 @@ def has_index(file: BinaryIO) -> bool:
     return any(box.type == b"moov" and box.end <= size for box in top_boxes(file))
 
 
+def picture_data(file: BinaryIO) -> list[tuple[int, int]]:
+    """Begin and end of each box that holds pictures, rising."""
+    size = file.seek(0, os.SEEK_END)
+    return [
+        (box.start, min(box.end, size))
+        for box in top_boxes(file)
+        if box.type == b"mdat" and box.start < size
+    ]
+
+
 class HollowFile(io.RawIOBase):
     """A file whose picture data read as zeros, without touching the file for them.
 
@@ -76,13 +93,7 @@ class HollowFile(io.RawIOBase):
     @classmethod
     def of(cls, file: BinaryIO) -> HollowFile:
         """The file with its `mdat` boxes hollow."""
-        size = file.seek(0, os.SEEK_END)
-        hollows = [
-            (box.start, min(box.end, size))
-            for box in top_boxes(file)
-            if box.type == b"mdat" and box.start < size
-        ]
-        return cls(file, hollows)
+        return cls(file, picture_data(file))
 
     def read(self, size: int = -1, /) -> bytes:
         """Up to `size` bytes, fewer at the border of a hollow."""
@@ -91,12 +102,15 @@ class HollowFile(io.RawIOBase):
         border = self._edges[passed] if passed < len(self._edges) else self._size
         length = max(0, min(size, border - self._position))
         if passed % 2:
-            data = bytes(length)
+            data = self._hollow(length)
         else:
             self._file.seek(self._position)
             data = self._file.read(length)
         self._position += len(data)
         return data
+
+    def _hollow(self, length: int) -> bytes:
+        return bytes(length)
 
     def readable(self) -> bool:
         return True
@@ -111,3 +125,33 @@ class HollowFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+class ShutFile(HollowFile):
+    """A file that ends wherever picture data begin, until it is shown.
+
+    FFmpeg decodes a picture of each film it opens, for what the index does not tell of the stream.
+    It does without where there is none to be had: a decoder finds out by itself.
+    """
+
+    @classmethod
+    def where_indexed(cls, file: BinaryIO) -> ShutFile | None:
+        """The file, shut; None where its index is in parts between the pictures, or missing.
+
+        None, too, where an index behind few pictures is come to by reading past them.
+        """
+        boxes = list(itertools.islice(top_boxes(file), _MOST_PLAIN_BOXES + 1))
+        types = [box.type for box in boxes]
+        if len(boxes) > _MOST_PLAIN_BOXES or b"moof" in types or b"moov" not in types:
+            return None
+        passed = [box for box in boxes[: types.index(b"moov")] if box.type == b"mdat"]
+        if any(box.end - box.start < _LEAST_SKIPPED_BYTES for box in passed):
+            return None
+        return cls(file, picture_data(file))
+
+    def show(self) -> None:
+        """From here on the file reads as it is."""
+        self._edges = []
+
+    def _hollow(self, _: int) -> bytes:
+        return b""

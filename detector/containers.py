@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, NoReturn, cast
 
 import av
@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from core.errors import HostileMedia, NoFrames, Truncated, Undecodable, UnsupportedMedia
-from detector.boxes import HollowFile, has_index
+from detector.boxes import HollowFile, ShutFile, has_index
 from detector.images import refuse_pixels
 
 #: Our name of a format -> the one FFmpeg demuxer that may read it. None of them opens other files
@@ -40,6 +40,9 @@ DEMUXERS = {
     "ivf": "ivf",
 }
 
+#: Ticks before the first frame of any film.
+_BEFORE_ALL = -(1 << 50)
+
 
 @contextmanager
 def opened(
@@ -54,7 +57,8 @@ def opened(
 
     Without `parse` packets say what the container says of them, and nothing is learned from what
     is in them: so it has to be for a hollow file, where the parser would find no keyframe. With
-    more than one thread as many frames are decoded at a time.
+    more than one thread as many frames are decoded at a time. A film with an index is opened by it
+    alone, without a look at its pictures.
 
     Raises NoFrames, TooManyPixels, UnsupportedMedia and HostileMedia; what FFmpeg raises inside
     the block comes out as Truncated or Undecodable.
@@ -63,10 +67,11 @@ def opened(
     options = {"max_pixels": str(max_pixels), "threads": "1"}
     if not parse:
         options["fflags"] = "noparse+nofillin"
+    shut = _shut(file, format) if parse else None
     file.seek(0)
     try:
         with av.open(
-            file,
+            file if shut is None else shut,
             mode="r",
             format=DEMUXERS[format],
             options=options,
@@ -78,6 +83,8 @@ def opened(
             if threads > 1:
                 film.codec_context.thread_count = threads
                 film.codec_context.thread_type = "FRAME"
+            if shut is not None:
+                _show(shut, container, film)
             yield container, film
     except av.error.FFmpegError as error:
         if error.errno == errno.ENOMEM:
@@ -88,6 +95,19 @@ def opened(
                 "still being written."
             ) from error
         raise Undecodable(f"The {format} file cannot be read ({error.strerror}).") from error
+
+
+def _shut(file: BinaryIO | HollowFile, format: str) -> ShutFile | None:
+    indexed = DEMUXERS[format] == "mov" and not isinstance(file, HollowFile)
+    return ShutFile.where_indexed(cast("BinaryIO", file)) if indexed else None
+
+
+def _show(shut: ShutFile, container: InputContainer, film: VideoStream) -> None:
+    """Let the pictures be read, from the first one on, where opening looked for them in vain."""
+    shut.show()
+    # A film without a frame has nowhere to go to.
+    with suppress(av.error.FFmpegError):
+        container.seek(_BEFORE_ALL, stream=film)
 
 
 def _refuse_to_open(*_: object) -> NoReturn:

@@ -30,7 +30,7 @@ from detector.containers import decoded, drained, opened, packets_of, whole_fram
 from detector.images import Pixels, refuse_pixels, turn
 from detector.ranges import Range, expect, joined
 from detector.sampling import seek_before
-from detector.videos import FrameTable, orientation_of, square_size
+from detector.videos import FrameTable, aspect_of, orientation_of, square_size
 
 #: A jump must spare the decoding of this many frames: it costs about as much as a few of them.
 _MIN_SKIP = 8
@@ -237,7 +237,7 @@ class _Reader:
 
     def to_rgb(self, frame: VideoFrame) -> Pixels:
         """RGB of the upright frame with square pixels, uint8, (height, width, 3)."""
-        width, height = square_size(frame.width, frame.height, self._film.sample_aspect_ratio)
+        width, height = square_size(frame.width, frame.height, aspect_of(self._film))
         refuse_pixels((width, height), self._max_pixels)
         unnamed = frame.colorspace == _UNSPECIFIED and frame.height >= _HD_HEIGHT
         picture = self._reformatter.reformat(

@@ -122,7 +122,7 @@ def read_header(file: BinaryIO, format: str, max_pixels: int) -> Header:
         shown = film if first is None else first
         if not shown.width or not shown.height:
             raise Undecodable("The film does not say how large it is, and begins with damage.")
-        width, height = square_size(shown.width, shown.height, film.sample_aspect_ratio)
+        width, height = square_size(shown.width, shown.height, aspect_of(film))
         refuse_pixels((width, height), max_pixels)
         if first is not None and orientation_of(first) >= 5:
             width, height = height, width
@@ -246,6 +246,11 @@ def _no_frames(film: VideoStream) -> NoFrames | Truncated:
 
 
 # --- how a frame stands ---------------------------------------------------------------------------
+
+
+def aspect_of(film: VideoStream) -> Fraction | None:
+    """A pixel's width over its height: as the container has it, else as the decoder found it."""
+    return film.sample_aspect_ratio or film.codec_context.sample_aspect_ratio
 
 
 def square_size(width: int, height: int, aspect: Fraction | None) -> tuple[int, int]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import io
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
-from detector.boxes import HollowFile, has_index, top_boxes
+from core.vocabulary import SamplingPlan
+from detector.boxes import HollowFile, ShutFile, has_index, top_boxes
+from detector.frames import sample
+from detector.media import Limits, probe
 from detector.videos import read_table
 from tests import media_factory as make
 
@@ -88,3 +93,44 @@ def test_the_times_read_hollow_are_those_read_whole(monkeypatch: pytest.MonkeyPa
     hollow = read_table(io.BytesIO(film), "mp4", 10**6)
     monkeypatch.setattr(HollowFile, "of", classmethod(lambda cls, file: file))
     assert read_table(io.BytesIO(film), "mp4", 10**6) == hollow
+
+
+def noisy_film() -> bytes:
+    """Large enough that its index is not come to by reading past the pictures."""
+    draw = np.random.default_rng(0)
+    pictures = [draw.integers(0, 256, (96, 128, 3), dtype=np.uint8) for _ in range(24)]
+    film = make.clip(frames=pictures, options={"qp": "1"}, aspect=Fraction(4, 3), rotate=90)
+    assert len(film) > 400_000
+    return film
+
+
+def test_a_film_opened_by_its_index_gives_the_same_header_and_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    film = io.BytesIO(noisy_film())
+    plan = SamplingPlan.parse("uniform:5")
+    shut = ShutFile.where_indexed(film)
+    assert shut is not None
+    info = probe(film, Limits())
+    frames = list(sample(film, info, plan, Limits()))
+    monkeypatch.setattr(ShutFile, "where_indexed", lambda _: None)
+    assert info == probe(film, Limits())
+    for frame, whole in zip(frames, sample(film, info, plan, Limits()), strict=True):
+        assert (frame.index, frame.pts_s) == (whole.index, whole.pts_s)
+        assert np.array_equal(frame.image, whole.image)
+
+
+def test_a_file_that_is_shut_ends_at_its_pictures_until_it_is_shown() -> None:
+    data = noisy_film()
+    shut = ShutFile.where_indexed(io.BytesIO(data))
+    assert shut is not None
+    (pictures,) = [box for box in top_boxes(io.BytesIO(data)) if box.type == b"mdat"]
+    shut.seek(pictures.start)
+    assert shut.read(10) == b""
+    shut.show()
+    assert shut.read(10) == data[pictures.start : pictures.start + 10]
+
+
+@pytest.mark.parametrize("options", [{}, {"movflags": "frag_keyframe+empty_moov"}])
+def test_small_films_and_those_in_fragments_are_not_shut(options: dict[str, str]) -> None:
+    assert ShutFile.where_indexed(io.BytesIO(make.clip(container_options=options))) is None
