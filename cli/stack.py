@@ -19,6 +19,7 @@ import click
 
 from cli.lazy import EXIT_FAILED, EXIT_OK
 from core.errors import UsageError
+from core.objects import local
 from core.settings import Settings
 from db import migrations
 from db.session import connect
@@ -170,7 +171,7 @@ def _end(parts: Sequence[Part], stop_s: float) -> bool:
 
 def _parts(settings: Settings, workers: int) -> list[Part]:
     logs = settings.data_dir / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    local.make_private(logs)
     names = ["api", *(f"worker-{n + 1}" for n in range(workers)), "beat", "trainer"]
     return [
         Part(

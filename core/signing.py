@@ -15,6 +15,7 @@ import secrets
 from pathlib import Path
 
 from core.errors import UsageError
+from core.objects import local
 from core.settings import Settings
 
 _FILE = "signing.secret"
@@ -57,7 +58,7 @@ def _kept(path: Path) -> bytes:
     """Made aside and linked into place, so that two processes end with the same secret."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_bytes()
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    local.make_private(path.parent)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "wb") as file:

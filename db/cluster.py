@@ -18,6 +18,9 @@ from pathlib import Path
 
 import psycopg2
 
+from core.objects import local
+from db import keeper
+
 #: Name of the one database.
 DATABASE = "deepsweep"
 #: Name of the one role.
@@ -60,8 +63,9 @@ class Cluster:
 
     def prepare(self) -> None:
         """Make the folders and, the first time, the data."""
+        local.make_private(self.paths.base)
+        keeper.private_folder(self.paths.sockets, self._ours())
         for folder in (self.paths.base, self.paths.sockets):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._hand_over(folder)
         if self._account:
             _let_pass(self.paths.base)
@@ -163,6 +167,9 @@ class Cluster:
         if not self._durable:
             options |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         return {name: f"'{value}'" for name, value in options.items()}
+
+    def _ours(self) -> set[int]:
+        return {os.geteuid()} | ({self._account.pw_uid} if self._account else set())
 
     def _hand_over(self, path: Path) -> None:
         if self._account:

@@ -8,6 +8,7 @@ The server listens on a Unix socket only, in a directory that no other account m
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -84,10 +85,10 @@ class _Kept:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        keeper.private_folder(self._socket.parent, {os.geteuid()})
         if self.is_running():
             return
         self._collect()
-        self._socket.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with (self._base / "server.log").open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - the package's own binary
                 [str(self._binary), *self._options()],

@@ -14,13 +14,16 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
+
+from core.objects import local
 
 #: How often the keeper looks whether anybody still uses the server.
 _LOOK_EVERY_S = 0.25
@@ -81,7 +84,7 @@ def use(base: Path, module: str, *options: str) -> IO[str]:
     Raises KeeperFailed.
     """
     locks = Locks(base)
-    base.mkdir(parents=True, exist_ok=True, mode=0o700)
+    local.make_private(base)
     held = locks.users.open("a")
     # Waits here while a keeper is shutting the server down.
     fcntl.flock(held, fcntl.LOCK_SH)
@@ -134,6 +137,19 @@ def _start_keeper(locks: Locks, module: str, options: Sequence[str]) -> None:
 
 
 # --- the keeper's side --------------------------------------------------------------------------
+
+
+def private_folder(folder: Path, owners: Collection[int]) -> None:
+    """Make a folder for a socket, or see that the one that is there was made by us.
+
+    Where a path is too long for a socket it lies in the folder for temporary files, where everybody
+    may make a folder or a link of that name first and wait for our data. `owners` are the user ids
+    that count as us. Raises PermissionError.
+    """
+    local.make_private(folder)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid not in owners:
+        raise PermissionError(f"{folder} was made by another account, or is a link")
 
 
 def run(base: Path, make: Callable[[], Kept], faults: tuple[type[Exception], ...]) -> int:

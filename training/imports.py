@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from core.errors import DeepsweepError, MediaError, ObjectMissing, TransientError, UsageError
-from core.objects import OpenObject, Storage, canonical
+from core.objects import OpenObject, Storage, canonical, local
 from core.objects.copies import join
 from core.settings import Settings
 from core.vocabulary import MediaKind, SamplingPlan
@@ -87,7 +87,7 @@ def run(
     media = list(
         _media(storage, source, defaults or Defaults(), Limits(max_pixels=settings.max_pixels))
     )
-    folder.mkdir(parents=True, exist_ok=True)
+    local.make_private(folder)
     _write_labels(folder, media)
     uris = {folder / medium.path: uri for medium, uri in media}
     finder = FaceFinder(

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from core.objects import Storage
+from core.objects import Storage, local
 from core.objects.sink import PIECE_BYTES, Sinks
 
 #: What a model version consists of.
@@ -19,7 +19,7 @@ def fetch(storage: Storage, prefix: str, names: Iterable[str], folder: Path) -> 
     For objects that never change under their name. Raises what `Storage.open` and reading raise,
     and OSError where the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    local.make_private(folder)
     for name in names:
         if not (folder / name).exists():
             _fetch(storage, join(prefix, name), folder / name)

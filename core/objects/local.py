@@ -53,6 +53,16 @@ def path_of(source: str) -> Path:
     return Path(path)
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, for this account alone.
+
+    What lies there says of strangers' faces whether they are fake. Raises OSError.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
 def stat_object(path: Path) -> ObjectRef:
     """The file as it is now. Raises like `Storage.stat`."""
     return _ref(path, _stat_file(path))

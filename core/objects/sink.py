@@ -57,7 +57,7 @@ class _FileSink:
     def write(self, piece: bytes) -> None:
         try:
             if self._descriptor is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                local.make_private(self._path.parent)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
                 self._descriptor = os.open(self._part, flags, 0o600)
             left = memoryview(piece)

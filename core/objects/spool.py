@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from core.objects import local
+
 _log = logging.getLogger(__name__)
 
 
@@ -67,7 +69,7 @@ class Spool:
 
     def _write(self, block: bytes) -> None:
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            local.make_private(self._folder)
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - `close` does
         self._file.seek(self._end)
         self._file.write(block)
