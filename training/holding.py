@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from core.errors import DatabaseBusy, DatabaseUnavailable, RunLost, TransientError
+from core.ticker import Ticker
 from db import training_runs
 from db.session import Database
 from db.training_runs import LEASE_S, Ending
@@ -41,11 +42,10 @@ class Holding:
         self._trainer = trainer
         self._stop = stop
         self._lost = threading.Event()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="holding", daemon=True)
+        self._ticker = Ticker(self._extend, name="holding", period_s=LEASE_S / 3)
 
     def __enter__(self) -> Holding:
-        self._thread.start()
+        self._ticker.start()
         return self
 
     def __exit__(
@@ -54,8 +54,7 @@ class Holding:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._ticker.stop()
 
     def check(self) -> None:
         """To be called often. Raises RunLost where the run is another's, StopAsked."""
@@ -108,17 +107,17 @@ class Holding:
         with contextlib.suppress(TransientError), self._database.transaction() as session:
             give(session, self._run_id, trainer=self._trainer)
 
-    def _beat(self) -> None:
-        while not self._over.wait(LEASE_S / 3):
-            try:
-                with self._database.transaction() as session:
-                    held = training_runs.hold(session, self._run_id, trainer=self._trainer)
-            except (DatabaseUnavailable, DatabaseBusy) as error:
-                _log.warning("hold_put_off", extra={"code": error.code})
-                continue
-            if not held:
-                self._lost.set()
-                return
+    def _extend(self) -> bool:
+        """Extend the lease; False once the run is another's."""
+        try:
+            with self._database.transaction() as session:
+                held = training_runs.hold(session, self._run_id, trainer=self._trainer)
+        except (DatabaseUnavailable, DatabaseBusy) as error:
+            _log.warning("hold_put_off", extra={"code": error.code})
+            return True
+        if not held:
+            self._lost.set()
+        return held
 
     def _wait_for_database(self) -> None:
         deadline = time.monotonic() + PATIENCE_S

@@ -18,6 +18,7 @@ from types import TracebackType
 from sqlalchemy.orm import Session
 
 from core.errors import TransientError
+from core.ticker import Ticker
 from core.vocabulary import Priority
 from db import leases
 from db.leases import Claim
@@ -98,7 +99,6 @@ class Claims:
         self._woken = self._urgent = False
         #: Set when no more is to be given out, whatever the caller's own event says.
         self._closed = threading.Event()
-        self._left = threading.Event()
         #: When suspects are next asked for, and until when: None before, infinite while what was
         #: begun comes to its end. At first at once: nothing is in hand then that could be harmed,
         #: and where workers die often none may live until a later moment.
@@ -106,9 +106,13 @@ class Claims:
         self._suspects_until: float | None = None
         #: Since when something has been held without a gap, on the monotonic clock.
         self.busy_since = time.monotonic()
-        self._keeper = threading.Thread(target=self._keep, name="lease-keeper", daemon=True)
+        #: When the leases are next extended; set on entering.
+        self._extend_at = math.inf
+        look_s = min(LOOK_S, self._lease_s / 3)
+        self._keeper = Ticker(self._keep, name="lease-keeper", period_s=look_s)
 
     def __enter__(self) -> Claims:
+        self._extend_at = time.monotonic() + self._lease_s / 3
         self._keeper.start()
         return self
 
@@ -119,8 +123,7 @@ class Claims:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-        self._left.set()
-        self._keeper.join()
+        self._keeper.stop()
         try:
             self.hand_back()
         except TransientError as failure:
@@ -329,19 +332,18 @@ class Claims:
 
     # --- the keeper ---
 
-    def _keep(self) -> None:
-        """Extend the leases three times in each span, and see what is still wanted."""
-        extend_at = time.monotonic() + self._lease_s / 3
-        while not self._left.wait(min(LOOK_S, self._lease_s / 3)):
-            due = time.monotonic() >= extend_at
-            try:
-                self._look(extend=due)
-            except TransientError as error:
-                # The next turn comes before the lease ends; fencing covers the rest.
-                _log.warning("lease_not_extended", extra={"code": error.code})
-                continue
-            if due:
-                extend_at = time.monotonic() + self._lease_s / 3
+    def _keep(self) -> bool:
+        """See what is still wanted, and extend the leases three times in each span."""
+        due = time.monotonic() >= self._extend_at
+        try:
+            self._look(extend=due)
+        except TransientError as error:
+            # The next turn comes before the lease ends; fencing covers the rest.
+            _log.warning("lease_not_extended", extra={"code": error.code})
+            return True
+        if due:
+            self._extend_at = time.monotonic() + self._lease_s / 3
+        return True
 
     def _look(self, *, extend: bool) -> None:
         with self._changed:

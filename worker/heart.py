@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from types import TracebackType
 
 from core.pulse import PERIOD_S, Pulses
+from core.ticker import Ticker
 
 
 class Heart:
@@ -20,11 +20,10 @@ class Heart:
         self.name = f"{socket.gethostname()}/{os.getpid()}"
         self._pulses = pulses
         self._figures = figures
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+        self._ticker = Ticker(self._beat, name="heart", period_s=PERIOD_S, at_once=True)
 
     def __enter__(self) -> Heart:
-        self._thread.start()
+        self._ticker.start()
         return self
 
     def __exit__(
@@ -33,13 +32,10 @@ class Heart:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._stop.set()
-        self._thread.join()
+        self._ticker.stop()
         self._pulses.take_back(self.name)
         self._pulses.close()
 
-    def _beat(self) -> None:
-        while True:
-            self._pulses.give(self.name, self._figures())
-            if self._stop.wait(PERIOD_S):
-                return
+    def _beat(self) -> bool:
+        self._pulses.give(self.name, self._figures())
+        return True
