@@ -98,6 +98,8 @@ def train_step(
     # Dropout draws from here: seeded by step, so that a resumed run draws the same.
     torch.manual_seed(recipe.seed * 1_000_003 + step)
     module.train()
+    if recipe.network.statistics == "keep":
+        networks.hold_statistics(module)
     for group in optimiser.param_groups:
         group["lr"] = learning_rate(recipe.optimiser, step)
     device = next(module.parameters()).device

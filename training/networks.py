@@ -18,13 +18,15 @@ def prepare(network: Network, data: Path, sample: torch.Tensor, seed: int) -> nn
     """Build the recipe's network; where it names pretrained weights, load them from `data`.
 
     `sample` is float32 (n, 3, size, size), normalised as in training: its statistics replace
-    those that were folded into the pretrained convolutions. Raises ModelMissing, UsageError.
+    those that were folded into the pretrained convolutions, unless those are to be kept. Raises
+    ModelMissing, UsageError.
     """
     torch.manual_seed(seed)
     module = architectures.build(network.architecture, **network.options)
     if network.pretrained:
         load_backbone(module, data / network.pretrained)
-        reestimate_batchnorm(module, sample)
+        if network.statistics == "follow":
+            reestimate_batchnorm(module, sample)
     keep_strided_depthwise_in_full_precision(module)
     return module.to(memory_format=torch.channels_last)
 
@@ -99,6 +101,13 @@ def reestimate_batchnorm(module: nn.Module, sample: torch.Tensor) -> None:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def hold_statistics(module: nn.Module) -> None:
+    """Let every BatchNorm of a network in training mode use its statistics and leave them be."""
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm):
+            layer.eval()
 
 
 def _reestimate(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
