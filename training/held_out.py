@@ -8,9 +8,9 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from detector.preprocess import to_tensor
 from training.epochs import Epoch
 from training.fitting import Figures
+from training.machine import on_device
 from training.published import Published
 
 Values = npt.NDArray[np.float64]
@@ -34,7 +34,7 @@ class HeldOut:
         """One logit per crop, in full precision; leaves the network in eval mode."""
         module.eval()
         parts = [
-            module(to_tensor(batch.crops, self._recipe.input).to(self._device))
+            module(on_device(batch.crops, self._recipe.input, self._device))
             for batch in self._batches
         ]
         return torch.cat(parts).double().cpu().numpy()

@@ -19,12 +19,11 @@ from torch.utils.data import DataLoader, Subset
 
 from core.errors import UsageError
 from detector.architectures.transfer import hold_still, set_trainable
-from detector.preprocess import to_tensor
 from training import checkpoint, resume
 from training.epochs import Epochs, Shown
 from training.fitting import Figures, StepReport, Validate
 from training.losses import triplet
-from training.machine import Machine
+from training.machine import Machine, on_device
 from training.published import Optimiser, Phase, Published, Triplet
 from training.schedules import Standing, is_over, learning_rate
 
@@ -143,7 +142,7 @@ class _Run:
         self.module.train()
         hold_still(self.module)
         device = self.machine.device
-        crops = to_tensor(batch.crops, self.recipe.input).to(device)
+        crops = on_device(batch.crops, self.recipe.input, device)
         labels = torch.from_numpy(batch.labels).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.machine.bfloat16):
             loss = phase_loss(self.phase, self.module, crops, labels)

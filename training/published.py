@@ -207,7 +207,8 @@ def within(
 ) -> Published:
     """The recipe with at most so many epochs a phase, steps an epoch and crops a step.
 
-    For comparing systems on one budget, and for machines that do not hold a document's batch.
+    For comparing systems on one budget, and for machines that do not hold a document's batch; the
+    batches that a search draws from are held to it as well.
     """
     phases = [
         phase.model_copy(
@@ -219,7 +220,11 @@ def within(
         )
         for phase in system.phases
     ]
-    return system.model_copy(update={"phases": tuple(phases)})
+    search = system.search
+    if search and batch:
+        sizes = dict.fromkeys(min(size, batch) for size in search.batch)
+        search = search.model_copy(update={"batch": tuple(sizes)})
+    return system.model_copy(update={"phases": tuple(phases), "search": search})
 
 
 def names() -> list[str]:

@@ -63,7 +63,7 @@ def run(asked: Asked, watch: Watch) -> Origin:
     Raises UsageError, ModelMissing, ModelCorrupt.
     """
     plan = load(asked)
-    machine.set_up(asked.threads)
+    machine.set_up(asked.threads, asked.machine.device)
     parts, cache = divide(asked, plan, watch)
     if isinstance(plan, Published):
         train_published.fit(

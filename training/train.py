@@ -76,7 +76,7 @@ def run(
     Raises UsageError, ModelMissing.
     """
     plan = load_plan(recipe_name, start=start, steps=steps)
-    machine.set_up(threads)
+    machine.set_up(threads, device)
     examples = import_set(data / "train", cache / "train", on_medium)
     parts = split.split(examples, plan.validation, plan.seed)
     if not parts.train:

@@ -44,6 +44,11 @@ def test_trials_lie_within_hanssons_ranges_and_are_drawn_anew_each() -> None:
     assert search.draw(recipe, 7) == drawn[7]
 
 
+def test_a_limit_of_the_batch_holds_for_what_is_drawn() -> None:
+    recipe = published.within(published.load("hansson-cnn"), batch=48)
+    assert {search.draw(recipe, number).phases[0].batch for number in range(20)} == {32, 48}
+
+
 def test_a_trial_keeps_what_is_not_searched() -> None:
     recipe = published.load("hansson-cnn")
     phase = search.draw(recipe, 0).phases[0]
