@@ -19,6 +19,7 @@ from detector.preprocess import to_tensor
 from training import checkpoint, networks
 from training.batches import Batch
 from training.checkpoint import Progress
+from training.machine import on_device
 from training.recipe import Optimiser, Recipe
 
 #: Crops whose statistics the BatchNorm layers start from.
@@ -104,7 +105,7 @@ def train_step(
         group["lr"] = learning_rate(recipe.optimiser, step)
     device = next(module.parameters()).device
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        logits, maps = module(to_tensor(batch.crops, recipe.input).to(device))
+        logits, maps = module(on_device(batch.crops, recipe.input, device))
     loss = batch_loss(logits.float(), batch, recipe.optimiser)
     if maps is not None:
         loss = loss + recipe.optimiser.guidance * map_loss(maps.float(), batch)
