@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 
 from core.vocabulary import EngineChoice
-from detector import cascade
+from detector import cascade, pyramid
 from detector.cascade import Found
 from detector.frames import Pixels
 
@@ -99,11 +99,16 @@ class FaceFinder:
 
 
 def _reduce(image: Pixels, scale: float) -> Pixels:
+    """By halves, averages of two by two, while one fits; then between the pixels of the last.
+
+    Averages over any other area take eight times as long, and the networks see no difference.
+    """
     if scale == 1.0:
         return image
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    halves = pyramid.halvings(image, least=(height, width))
+    reduced = cv2.resize(halves[-1], (width, height), interpolation=cv2.INTER_LINEAR)
+    return reduced.astype(np.uint8, copy=False)
 
 
 # --- crops -------------------------------------------------------------------------------------

@@ -50,18 +50,20 @@ class Level:
     step: float
 
 
-def halvings(frame: Pixels) -> Halvings:
-    """The frame, its half, its quarter, ... while a cell fits twice; one pixel is 2**k of them.
+def halvings(frame: Pixels, least: tuple[int, int] = (CELL_PX, CELL_PX)) -> Halvings:
+    """The frame, its half, its quarter, ... while it has `least` rows and columns.
 
-    An odd last row or column has no partner and is left out.
+    One pixel is 2**k of the frame's each way; an odd last row or column has no partner and is left
+    out.
     """
     halved = [frame]
-    while min(halved[-1].shape[:2]) >= 2 * CELL_PX:
+    while True:
         height, width = (side // 2 for side in halved[-1].shape[:2])
+        if height < least[0] or width < least[1]:
+            return halved
         even = halved[-1][: 2 * height, : 2 * width]
         half = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
         halved.append(half.astype(np.uint8, copy=False))
-    return halved
 
 
 def levels(halved: Halvings, smallest_face_px: float) -> list[Level]:
