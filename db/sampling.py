@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import delete, text
@@ -26,26 +27,27 @@ _BITS = 53
 
 
 def draw(session: Session, claim: Claim) -> bool:
-    """Draw or pass by an item whose verdict this transaction has just written; whether drawn.
+    """Draw or pass by an item whose verdict this transaction has just written; whether drawn."""
+    return claim.item_id in draw_all(session, [claim])
 
-    With the probabilities of its scan (`db.keeping.Draw`). Writes `item.sample_probability` and
+
+def draw_all(session: Session, claims: Sequence[Claim]) -> set[int]:
+    """Draw or pass by items whose verdicts this transaction has just written; those drawn.
+
+    With the probabilities of their scans (`db.keeping.Draw`). Writes `item.sample_probability` and
     `item.sampled`, and for a drawn item the request that a person looks at it. Changes nothing
-    where the claim's attempt is over or the item has no verdict.
+    of an item where the claim's attempt is over or there is no verdict.
     """
-    parameters = {
-        "item_id": claim.item_id,
-        "attempt": claim.attempt,
-        "turn": int(chance(claim.scan_id, claim.item_id, "turn") * SPREAD),
-        **_RANKS,
-        "chance": chance(claim.scan_id, claim.item_id),
-    }
-    drawn, asked = session.execute(_DRAW, parameters).one()
-    if drawn and not asked:
-        # Asked already; or of other bytes under this name, which have been replaced since.
-        stale = Review.item_id == claim.item_id, Review.verdict_id.is_(None)
-        session.execute(delete(Review).where(*stale))
-        session.execute(_DRAW, parameters)
-    return bool(drawn)
+    told = session.execute(_DRAW, _draw_parameters(claims)).all()
+    # Asked already; or of other bytes under this name, which have been replaced since.
+    unasked = {row.item_id for row in told if not row.asked}
+    if unasked:
+        session.execute(
+            delete(Review).where(Review.item_id.in_(unasked), Review.verdict_id.is_(None))
+        )
+        again = [claim for claim in claims if claim.item_id in unasked]
+        session.execute(_DRAW, _draw_parameters(again))
+    return {row.item_id for row in told}
 
 
 def probability_sql(verdict: str) -> str:
@@ -67,33 +69,50 @@ def chance(scan_id: uuid.UUID, item_id: int, purpose: str = "draw") -> float:
 
 _RANKS = {"audit": RANKS["audit"], "unsure": RANKS["uncertain"]}
 
+
+def _draw_parameters(claims: Sequence[Claim]) -> dict[str, Any]:
+    chances = [(claim.scan_id, claim.item_id) for claim in claims]
+    return _RANKS | {
+        "item_id": [claim.item_id for claim in claims],
+        "attempt": [claim.attempt for claim in claims],
+        "chance": [chance(*each) for each in chances],
+        "turn": [int(chance(*each, "turn") * SPREAD) for each in chances],
+    }
+
+
 _DRAW = text(
     f"""
     WITH judged AS MATERIALIZED (
-        SELECT item.id AS item_id, item.verdict, verdict.id AS verdict_id,
+        SELECT item.id AS item_id, item.verdict, verdict.id AS verdict_id, one.chance, one.turn,
             {probability_sql("item.verdict")} AS probability
-        FROM item
+        FROM unnest(CAST(:item_id AS bigint[]), CAST(:attempt AS int[]),
+            CAST(:chance AS float8[]), CAST(:turn AS int[]))
+            AS one (item_id, attempt, chance, turn)
+        JOIN item ON item.id = one.item_id AND item.attempt = one.attempt
+            AND item.status = 'done'
         JOIN scan ON scan.id = item.scan_id
         JOIN verdict ON verdict.item_id = item.id
             AND verdict.model_version_id = scan.model_version_id
-        WHERE item.id = :item_id AND item.attempt = :attempt AND item.status = 'done'
     ), noted AS (
         UPDATE item SET sample_probability = judged.probability,
-            sampled = :chance < judged.probability
+            sampled = judged.chance < judged.probability
         FROM judged WHERE item.id = judged.item_id AND judged.probability > 0
+            AND (item.sample_probability, item.sampled) IS DISTINCT FROM
+                (judged.probability, judged.chance < judged.probability)
     ), asked AS (
         INSERT INTO review (item_id, verdict_id, source, rank, probability)
         SELECT item_id, verdict_id,
             CASE verdict WHEN 'uncertain' THEN 'uncertain' ELSE 'audit' END,
             CASE verdict WHEN 'uncertain' THEN CAST(:unsure AS int) ELSE CAST(:audit AS int) END
-                + CAST(:turn AS int),
+                + turn,
             probability
-        FROM judged WHERE :chance < probability
+        FROM judged WHERE chance < probability
         ON CONFLICT (item_id, round) DO NOTHING
-        RETURNING id
+        RETURNING item_id
     )
-    SELECT EXISTS (SELECT FROM judged WHERE :chance < probability) AS drawn,
-        EXISTS (SELECT FROM asked) AS asked
+    SELECT judged.item_id, asked.item_id IS NOT NULL AS asked
+    FROM judged LEFT JOIN asked USING (item_id)
+    WHERE judged.chance < judged.probability
     """  # noqa: S608  (words of ours, no input)
 )
 

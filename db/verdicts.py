@@ -19,7 +19,7 @@ from core.vocabulary import ItemStatus, SamplingPlan, Verdict, VerdictRole
 from db import sampling
 from db.canonical import canonical_sha256
 from db.leases import Claim
-from db.recording import record_result
+from db.recording import record_result, record_results
 from db.results import NewFace, NewFrame, NewMedia, NewResult, NewTrack, Timings
 from db.tables import FaceScore, FrameVerdict, Item, Media, TrackScore, VerdictRow
 
@@ -33,6 +33,7 @@ __all__ = [
     "find_shared",
     "record_failure",
     "record_result",
+    "record_results",
     "record_shared",
     "wait_s",
 ]

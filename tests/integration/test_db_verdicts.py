@@ -293,3 +293,48 @@ def test_sharing_is_fenced_and_survives_a_deleted_source(session: Session) -> No
     (held,) = rows.claim_all(session, late.scan_id)
     assert not verdicts.record_shared(session, held, source + 1000, verdicts.Timings())
     assert item(session, held).status is ItemStatus.LEASED
+
+
+# --- many at a time -------------------------------------------------------------------------------
+
+
+def claims_of(session: Session, count: int) -> list[Claim]:
+    uris = [f"file:///{number}" for number in range(count)]
+    return rows.claim_all(session, rows.a_scan(session, *uris))
+
+
+def test_many_results_are_written_at_once_each_behind_its_own_fence(session: Session) -> None:
+    first, second, lost, last = claims_of(session, 4)
+    judged = [
+        (first, two_people()),
+        (second, rows.no_face_result()),
+        (replace(lost, attempt=7), rows.a_result()),
+        (last, rows.a_result(Verdict.REAL, 0.1)),
+    ]
+    written = {first.item_id, second.item_id, last.item_id}
+    assert verdicts.record_results(session, judged) == written
+    faces = select(VerdictRow.item_id, func.count(FaceScore.verdict_id)).outerjoin(
+        FaceScore, FaceScore.verdict_id == VerdictRow.id
+    )
+    found = dict(session.execute(faces.group_by(VerdictRow.item_id)).all())
+    assert found == {first.item_id: 4, second.item_id: 0, last.item_id: 1}
+    assert item(session, last).verdict is Verdict.REAL
+    assert item(session, lost).status is ItemStatus.LEASED
+
+
+def test_of_many_equal_bytes_share_a_medium_and_unhashed_ones_do_not(session: Session) -> None:
+    result = rows.a_result()
+    unhashed = replace(result, media=replace(result.media, sha256=None))
+    given = [result, result, unhashed, unhashed]
+    judged = list(zip(claims_of(session, 4), given, strict=True))
+    assert len(verdicts.record_results(session, judged)) == 4
+    media = [item(session, claim).media_id for claim, _ in judged]
+    assert (media[0] == media[1], len(set(media))) == (True, 3)
+
+
+def test_of_two_claims_on_one_item_the_later_one_counts(session: Session) -> None:
+    (claim,) = claims_of(session, 1)
+    late = replace(claim, attempt=claim.attempt - 1)
+    judged = [(claim, rows.a_result(Verdict.REAL, 0.1)), (late, rows.a_result())]
+    assert verdicts.record_results(session, judged) == {claim.item_id}
+    assert item(session, claim).verdict is Verdict.REAL
