@@ -63,9 +63,11 @@ class Settings(BaseSettings):
     engine: EngineChoice = EngineChoice.AUTO
     frame_batch: int = Field(default=16, ge=1, le=1024)
     face_batch: int = Field(default=32, ge=1, le=4096)
-    #: Threads that fetch and decode beside the model.
+    #: Threads that fetch, waiting for the storage most of their time.
+    fetch_workers: int = Field(default=8, ge=1, le=256)
+    #: Helper processes that decode beside the model.
     decode_workers: int = Field(default=2, ge=1, le=128)
-    #: Items fetched and decoded ahead of the model, at most.
+    #: Items claimed at a time; more where a worker is quick.
     items_ahead: int = Field(default=8, ge=1, le=1024)
 
     # --- kept face crops ---

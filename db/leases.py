@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Select, and_, case, exists, func, select, tuple_, update
+from sqlalchemy import CTE, ColumnElement, Select, and_, case, exists, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.errors import CrashedWorker
@@ -47,6 +47,8 @@ class Claim:
     size: int | None
     #: What the worker writes is refused once the item has another number.
     attempt: int
+    #: Whether somebody waits for it.
+    priority: Priority = Priority.BULK
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,8 +135,9 @@ def suspects_wait(session: Session, scan_id: uuid.UUID | None) -> bool:
 
 def extend_lease(session: Session, claims: Sequence[Claim], *, lease_s: float) -> set[int]:
     """Hold on to items; the ids of those that are still held. Drop the work on all others."""
-    held = update(Item).where(_still(claims)).values(lease_until=_from_now(lease_s))
-    return set(session.scalars(held.returning(Item.id)))
+    held = _locked(claims)
+    extended = update(Item).where(Item.id == held.c.id).values(lease_until=_from_now(lease_s))
+    return set(session.scalars(extended.returning(Item.id), execution_options=_IN_DATABASE))
 
 
 def release(session: Session, claims: Sequence[Claim], *, wait_s: float = 0.0) -> int:
@@ -144,8 +147,9 @@ def release(session: Session, claims: Sequence[Claim], *, wait_s: float = 0.0) -
     surroundings fail for all items and none of them is to blame.
     """
     again = _queue_again() | {"not_before": _from_now(wait_s)}
-    back = update(Item).where(_still(claims)).values(again)
-    return len(session.scalars(back.returning(Item.id)).all())
+    held = _locked(claims)
+    back = update(Item).where(Item.id == held.c.id).values(again).returning(Item.id)
+    return len(session.scalars(back, execution_options=_IN_DATABASE).all())
 
 
 def drop(session: Session, claims: Sequence[Claim]) -> int:
@@ -301,6 +305,7 @@ def _lease(session: Session, queued: Select[int], worker: str, lease_s: float) -
             Item.etag,
             Item.size_bytes.label("size"),
             Item.attempt,
+            Item.priority,
         ),
         execution_options=_IN_DATABASE,
     )
@@ -316,6 +321,14 @@ def _still(claims: Sequence[Claim]) -> ColumnElement[bool]:
     """Leased under the very attempts of these claims."""
     held = [(claim.item_id, claim.attempt) for claim in claims]
     return and_(Item.status == ItemStatus.LEASED, tuple_(Item.id, Item.attempt).in_(held))
+
+
+def _locked(claims: Sequence[Claim]) -> CTE:
+    """Items that are still held, locked in the order in which results are written, too.
+
+    Both are done in several threads at once, and in another order each would wait for the other.
+    """
+    return select(Item.id).where(_still(claims)).order_by(Item.id).with_for_update().cte("held")
 
 
 def _expire(session: Session, condition: ColumnElement[bool], limit: int) -> Expired:

@@ -3,24 +3,26 @@
     sources -> decode (threads, each with a decoder helper) -> frames of many items
             -> one detection batch -> crops -> one classification batch -> tracks -> judgements
 
-Frames of different items share batches, because one item rarely fills one. Queues between the
-stages are bounded, so memory does not grow with the number of items, and an item that fails to
-decode fails alone. A frame that looks the same as one beside it shares that one's faces and scores.
+Frames of different items share batches, because one item rarely fills one. Finding faces and
+scoring them may go on beside each other and beside everything else, each in a lane of its own.
+What waits between the stages is bounded, so memory does not grow with the number of items, and an
+item that fails to decode fails alone. A frame that looks the same as one beside it shares that
+one's faces and scores.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 import numpy as np
 
 from core.errors import DeepsweepError
 from core.vocabulary import MediaKind, Verdict
 from detector import views
-from detector.decode import Broken, Decoded, Ended, Event, Opened, Paused
+from detector.batches import Gathering, Here, Lane, Underway
+from detector.decode import LINGER_S, Broken, Decoded, Ended, Event, Opened, Paused
 from detector.faces import Face, FaceFinder
 from detector.frames import Frame, Pixels
 from detector.keeping import CutFace, Keeper
@@ -29,8 +31,6 @@ from detector.repeats import Seen
 from detector.score import Scorer
 from detector.tracks import Tracker
 from detector.verdict import Judgement, RawFrame, judge
-
-T = TypeVar("T")
 
 #: Detection goes ahead when the frames that wait for it hold this many bytes, full batch or not:
 #: sixteen frames of a large photo would not fit beside each other.
@@ -115,8 +115,28 @@ class _PendingFace:
     pixels: Pixels
 
 
+#: Of a batch of faces, and the share of the time that each of them took.
+_Logits = tuple[list[float], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _PendingImage:
+    key: Hashable
+    frame: Frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FacesOf:
+    """What was found in one frame, each face with its views for the network."""
+
+    faces: tuple[Face, ...]
+    views: list[Pixels]
+    #: This frame's share of the time.
+    share_s: float
+
+
 class Analyzer:
-    """Holds the batches between the stages. Single-threaded; decoding runs beside it."""
+    """Holds the batches between the stages. For one thread; decoding runs beside it."""
 
     def __init__(
         self,
@@ -126,19 +146,31 @@ class Analyzer:
         frame_batch: int,
         face_batch: int,
         faces_kept: Callable[[Hashable], int] = lambda _: 0,
+        patience_s: Callable[[Hashable], float] = lambda _: LINGER_S,
+        find_in: Lane | None = None,
+        score_in: Lane | None = None,
     ) -> None:
         """`face_batch` crops make a batch, whatever number of them a face is scored from.
 
         `faces_kept` says how many faces of an item are cut for keeping, at most; 0 for none.
+        `patience_s` says how long an item may wait in each batch for company, and `find_in` and
+        `score_in` where the networks work: here, unless it is said.
         """
         self._faces_kept = faces_kept
         self._finder = finder
         self._scorer = scorer
-        self._frame_batch = frame_batch
-        self._face_batch = views.faces_in(face_batch, scorer.card.input)
+        self._patience_s = patience_s
         self._items: dict[Hashable, _Pending] = {}
-        self._frames: list[tuple[Hashable, Frame]] = []
-        self._faces: list[_PendingFace] = []
+        #: Items that something happened to since they were last looked at.
+        self._touched: dict[Hashable, None] = {}
+        self._images: Gathering[_PendingImage] = Gathering(frame_batch)
+        self._image_bytes = 0
+        self._finding: Underway[_PendingImage, list[_FacesOf]] = Underway(find_in or Here())
+        #: Faces whose views make a full batch of crops.
+        self._faces: Gathering[_PendingFace] = Gathering(
+            views.faces_in(face_batch, scorer.card.input)
+        )
+        self._scoring: Underway[_PendingFace, _Logits] = Underway(score_in or Here())
 
     def run(self, events: Iterable[Event | None]) -> Iterator[Analysis | Failure]:
         """Judge what the decoders deliver; each item once, in the order they become complete.
@@ -153,10 +185,13 @@ class Analyzer:
     def feed(self, event: Event | None) -> Iterator[Analysis | Failure]:
         """What becomes complete by one more event; None sends half-full batches ahead."""
         yield from self._take(event)
-        if event is None or self._frames_are_enough():
-            self._detect()
-        if event is None or len(self._faces) >= self._face_batch:
-            self._score()
+        now = time.monotonic()
+        hurry = event is None or self._images.is_due(now) or self._images_fill_memory()
+        self._find(everything=hurry)
+        self._keep_found(wait=hurry)
+        hurry = event is None or self._faces.is_due(now)
+        self._score(everything=hurry)
+        self._keep_scores(wait=hurry)
         yield from self._complete()
 
     def _take(self, event: Event | None) -> Iterator[Failure]:
@@ -168,8 +203,13 @@ class Analyzer:
             case Paused():
                 event.taken = True
                 self._items[event.key].question = event
+                self._touched[event.key] = None
+                # Its decoder waits: bulk or not, there is no time for company.
+                self._images.hurry(time.monotonic() + LINGER_S)
+                self._faces.hurry(time.monotonic() + LINGER_S)
             case Ended():
                 self._items[event.key].ended = event
+                self._touched[event.key] = None
             case Broken():
                 self._drop(event.key)
                 timings = Timings(fetch=event.fetch_s * 1e3, decode=event.decode_s * 1e3)
@@ -187,36 +227,62 @@ class Analyzer:
         original = item.seen.original_of(frame.index, frame.image) if is_film else None
         if original is None:
             item.waiting += 1
-            self._frames.append((key, frame))
+            until = time.monotonic() + self._patience_s(key)
+            self._images.add(_PendingImage(key=key, frame=frame), until)
+            self._image_bytes += frame.image.nbytes
         else:
             repeat = _Repeat(index=frame.index, pts_s=frame.pts_s, same_as=original)
             item.repeats.append(repeat)
 
-    def _frames_are_enough(self) -> bool:
-        waiting_bytes = sum(frame.image.nbytes for _, frame in self._frames)
-        return len(self._frames) >= self._frame_batch or waiting_bytes >= MAX_WAITING_BYTES
-
     def _drop(self, key: Hashable) -> None:
-        """Forget what a failed item has left in the batches."""
+        """Forget what a failed item has left in the batches; what is in a lane finds it gone."""
         self._items.pop(key, None)
-        self._frames = [(other, frame) for other, frame in self._frames if other != key]
-        self._faces = [pending for pending in self._faces if pending.key != key]
+        self._images.keep(lambda image: image.key != key)
+        self._image_bytes = sum(image.frame.image.nbytes for image in self._images)
+        self._faces.keep(lambda face: face.key != key)
 
-    def _detect(self) -> None:
-        for batch in _batches(self._frames, self._frame_batch):
-            started = time.perf_counter()
-            found = self._finder.find([frame.image for _, frame in batch])
-            share_s = (time.perf_counter() - started) / len(batch)
-            for (key, frame), faces in zip(batch, found, strict=True):
-                self._keep_faces(key, frame, faces, share_s)
-        self._frames = []
+    def _images_fill_memory(self) -> bool:
+        return self._image_bytes >= MAX_WAITING_BYTES
 
-    def _keep_faces(
-        self, key: Hashable, frame: Frame, faces: tuple[Face, ...], share_s: float
-    ) -> None:
-        """Cut the crops and let go of the frame: full frames are what memory is short of."""
-        item = self._items[key]
-        item.detect_s += share_s
+    # --- finding faces ---
+
+    def _find(self, *, everything: bool) -> None:
+        for batch in self._images.take(everything=everything):
+            if self._finding.is_full:
+                self._keep_all(self._finding.collect_one())
+            self._image_bytes -= sum(image.frame.image.nbytes for image in batch)
+            self._finding.give(batch, self._found)
+
+    def _found(self, batch: list[_PendingImage]) -> list[_FacesOf]:
+        """In the lane: the faces of each frame, with their views."""
+        started = time.perf_counter()
+        images = [pending.frame.image for pending in batch]
+        spec = self._scorer.card.input
+        found = self._finder.find(images)
+        share_s = (time.perf_counter() - started) / len(batch)
+        return [
+            _FacesOf(
+                faces=faces,
+                views=[views.cut(image, face.box, spec) for face in faces],
+                share_s=share_s,
+            )
+            for image, faces in zip(images, found, strict=True)
+        ]
+
+    def _keep_found(self, *, wait: bool) -> None:
+        self._keep_all(self._finding.collect(wait=wait))
+
+    def _keep_all(self, batches: Iterable[tuple[list[_PendingImage], list[_FacesOf]]]) -> None:
+        for batch, found in batches:
+            for image, faces in zip(batch, found, strict=True):
+                if image.key in self._items:
+                    self._keep_faces(image.key, image.frame, faces)
+
+    def _keep_faces(self, key: Hashable, frame: Frame, found: _FacesOf) -> None:
+        """Keep the views and let go of the frame: full frames are what memory is short of."""
+        item, faces = self._items[key], found.faces
+        item.detect_s += found.share_s
+        self._touched[key] = None
         kept = _PendingFrame(
             index=frame.index,
             pts_s=frame.pts_s,
@@ -228,39 +294,58 @@ class Analyzer:
             item.keeper.cut(frame, faces, kept.tracks)
         item.frames[frame.index] = kept
         item.waiting += len(faces) - 1
-        spec = self._scorer.card.input
-        self._faces += [
-            _PendingFace(
-                key=key,
-                frame=kept,
-                position=position,
-                pixels=views.cut(frame.image, face.box, spec),
-            )
-            for position, face in enumerate(faces)
-        ]
+        # Who waits for an answer to a question has been hurried already.
+        patience_s = LINGER_S if item.question else self._patience_s(key)
+        until = time.monotonic() + patience_s
+        for position, pixels in enumerate(found.views):
+            face = _PendingFace(key=key, frame=kept, position=position, pixels=pixels)
+            self._faces.add(face, until)
 
-    def _score(self) -> None:
-        for batch in _batches(self._faces, self._face_batch):
-            started = time.perf_counter()
-            logits = self._scorer.score_faces(np.stack([pending.pixels for pending in batch]))
-            share_s = (time.perf_counter() - started) / len(batch)
+    # --- scoring them ---
+
+    def _score(self, *, everything: bool) -> None:
+        for batch in self._faces.take(everything=everything):
+            if self._scoring.is_full:
+                self._keep_logits(self._scoring.collect_one())
+            self._scoring.give(batch, self._scored)
+
+    def _scored(self, batch: list[_PendingFace]) -> _Logits:
+        """In the lane: the logit of each face, and its share of the time."""
+        started = time.perf_counter()
+        logits = self._scorer.score_faces(np.stack([pending.pixels for pending in batch]))
+        return logits.tolist(), (time.perf_counter() - started) / len(batch)
+
+    def _keep_scores(self, *, wait: bool) -> None:
+        self._keep_logits(self._scoring.collect(wait=wait))
+
+    def _keep_logits(self, batches: Iterable[tuple[list[_PendingFace], _Logits]]) -> None:
+        for batch, (logits, share_s) in batches:
             for pending, logit in zip(batch, logits, strict=True):
-                pending.frame.logits[pending.position] = float(logit)
-                item = self._items[pending.key]
-                if item.keeper is not None:
-                    item.keeper.score(pending.frame.index, pending.position, float(logit))
-                item.waiting -= 1
-                item.score_s += share_s
-        self._faces = []
+                if pending.key in self._items:
+                    self._keep_logit(pending, logit, share_s)
+
+    def _keep_logit(self, pending: _PendingFace, logit: float, share_s: float) -> None:
+        pending.frame.logits[pending.position] = logit
+        item = self._items[pending.key]
+        if item.keeper is not None:
+            item.keeper.score(pending.frame.index, pending.position, logit)
+        item.waiting -= 1
+        item.score_s += share_s
+        self._touched[pending.key] = None
+
+    # --- what is complete ---
 
     def _complete(self) -> Iterator[Analysis]:
-        for item in self._items.values():
-            if item.question is not None and not item.waiting:
+        touched, self._touched = self._touched, {}
+        for key in touched:
+            item = self._items.get(key)
+            if item is None or item.waiting:
+                continue
+            if item.question is not None:
                 item.question.answer(enough=is_certain(self._judge(item)))
                 item.question = None
-        ready = [key for key, item in self._items.items() if item.ended and not item.waiting]
-        for key in ready:
-            yield self._finish(key, self._items.pop(key))
+            if item.ended:
+                yield self._finish(key, self._items.pop(key))
 
     def _finish(self, key: Hashable, item: _Pending) -> Analysis:
         if item.ended is None:
@@ -303,8 +388,3 @@ def _raw(frame: _PendingFrame) -> RawFrame:
 def _shared(repeat: _Repeat, original: _PendingFrame) -> RawFrame:
     """The original's faces and logits, at the place of its repeat."""
     return replace(_raw(original), index=repeat.index, pts_s=repeat.pts_s, same_as=repeat.same_as)
-
-
-def _batches(waiting: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(waiting), size):
-        yield waiting[start : start + size]

@@ -1,19 +1,22 @@
-"""Decoding ahead of the model: threads that drive decoder helpers and hand over events.
+"""Fetching and decoding ahead of the model: threads that hand over events.
 
-Each thread takes the next source, has a helper process decode it, and puts what comes out on one
-bounded queue; full frames are large, so the queue is short and the threads wait when the model is
-the slower one.
+    sources -> fetchers (threads) -> opened objects -> decoders (threads, each with a helper
+    process) -> events
+
+Fetchers wait for storages and decoders for their helpers, so that neither keeps the other idle.
+Both queues are bounded: full frames are large, and the threads wait when the model is slower.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Generator, Hashable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 from core.errors import DeepsweepError
 from core.vocabulary import SamplingPlan
@@ -22,9 +25,11 @@ from detector.isolation import DecodePool
 from detector.media import Limits, MediaInfo
 from detector.ranges import expect
 
-#: How long the model waits for more frames before it goes ahead with a batch that is not full.
+T = TypeVar("T")
+
+#: How long the model waits for more frames before it is told that none has come.
 LINGER_S = 0.05
-#: How often a thread that waits for an answer looks whether the work stops.
+#: How often a thread that waits for another looks whether the work stops.
 _STOP_LOOK_S = 0.1
 
 
@@ -110,7 +115,14 @@ class Paused:
         return self._enough
 
 
-Event = Opened | Decoded | Paused | Ended | Broken
+@dataclass(frozen=True, kw_only=True)
+class Lull:
+    """Nothing has come for a moment, and more is on its way."""
+
+
+#: What happens to an item.
+ItemEvent = Opened | Decoded | Paused | Ended | Broken
+Event = ItemEvent | Lull
 
 
 def decode_ahead(
@@ -118,15 +130,21 @@ def decode_ahead(
     pool: DecodePool,
     *,
     workers: int,
+    fetchers: int | None = None,
 ) -> Generator[Event | None, None, None]:
-    """The events of all sources, mixed; None when nothing has come for a moment.
+    """The events of all sources, mixed; None when nothing has come for a moment, nor is coming.
 
-    Every source taken gives either Ended or Broken, or nothing when its `open` gave None.
+    Every source taken gives either Ended or Broken, or nothing when its `open` gave None. A source
+    is opened by one of `fetchers` threads (as many as `workers` unless it is said) and closed by
+    one of `workers`, each of which has a helper of the pool.
     """
-    ahead = _Ahead(sources, pool, slots=2 * workers)
+    fetchers = fetchers or workers
+    ahead = _Ahead(sources, pool, fetchers=fetchers, decoders=workers)
+    steps = [(ahead.fetch, "fetch", fetchers), (ahead.decode, "decode", workers)]
     threads = [
-        threading.Thread(target=ahead.work, name=f"decode-{number}", daemon=True)
-        for number in range(workers)
+        threading.Thread(target=step, name=f"{name}-{number}", daemon=True)
+        for step, name, count in steps
+        for number in range(count)
     ]
     for thread in threads:
         thread.start()
@@ -138,28 +156,55 @@ def decode_ahead(
 
 @dataclass(frozen=True)
 class _Done:
-    """A thread has no more sources; `error` is a fault of the program, not of an item."""
+    """A thread has no more to do; `error` is a fault of the program, not of an item."""
 
     error: BaseException | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Fetched:
+    """An opened source on its way to a decoder."""
+
+    source: Source
+    file: BinaryIO
+    #: Closes the source.
+    stack: ExitStack
+    opened_s: float
+
+    def abandon(self) -> None:
+        """Close it undecoded, and without the reading that a regular end may bring."""
+        with contextlib.suppress(DeepsweepError, _Stopped), self.stack:
+            raise _Stopped
+
+
+class _Stopped(Exception):
+    """The work stops."""
+
+
 class _Ahead:
-    def __init__(self, sources: Iterator[Source], pool: DecodePool, slots: int) -> None:
+    def __init__(
+        self, sources: Iterator[Source], pool: DecodePool, *, fetchers: int, decoders: int
+    ) -> None:
         self._sources = sources
         self._pool = pool
+        self._decoders = decoders
         self._next = threading.Lock()
         self._stopped = threading.Event()
-        self._queue: queue.Queue[Event | _Done] = queue.Queue(maxsize=slots)
+        #: None tells a decoder that there will be no more.
+        self._fetched: queue.Queue[_Fetched | None] = queue.Queue(maxsize=2 * decoders)
+        self._events: queue.Queue[ItemEvent | _Done] = queue.Queue(maxsize=2 * decoders)
+        self._counting = threading.Lock()
+        self._fetchers = fetchers
+        #: Sources that were taken and have not come to their end.
+        self._on_way = 0
         #: Questions that wait for an answer, of the consumer's thread alone.
         self._asking: list[Paused] = []
 
+    # --- the consumer ---
+
     def events(self, threads: int) -> Iterator[Event | None]:
         while threads:
-            try:
-                event = self._queue.get(timeout=self._linger_s(threads))
-            except queue.Empty:
-                yield None
-                event = self._queue.get()
+            event = yield from self._next_event()
             if not isinstance(event, _Done):
                 yield event
                 self._note(event)
@@ -168,12 +213,24 @@ class _Ahead:
             if event.error is not None:
                 raise event.error
 
-    def _linger_s(self, threads: int) -> float:
-        """No longer than a moment, and not at all where every thread waits for an answer."""
-        self._asking = [question for question in self._asking if not question.is_answered]
-        return LINGER_S if len(self._asking) < threads else 0.001
+    def _next_event(self) -> Generator[Lull | None, None, ItemEvent | _Done]:
+        while True:
+            stuck = self._is_stuck()
+            try:
+                return self._events.get(timeout=0.001 if stuck else LINGER_S)
+            except queue.Empty:
+                if not stuck and self._on_way:
+                    yield Lull()
+                    continue
+            yield None
+            return self._events.get()
 
-    def _note(self, event: Event) -> None:
+    def _is_stuck(self) -> bool:
+        """Whether every decoder, or all that is on its way, waits for an answer."""
+        self._asking = [question for question in self._asking if not question.is_answered]
+        return bool(self._asking) and len(self._asking) >= min(self._decoders, self._on_way)
+
+    def _note(self, event: ItemEvent) -> None:
         """A question that nobody took is answered here: its item has no one who judges it."""
         if isinstance(event, Paused):
             if event.taken:
@@ -182,66 +239,131 @@ class _Ahead:
                 event.answer(enough=True)
 
     def stop(self, threads: list[threading.Thread]) -> None:
-        """Let threads that wait for a free slot go, and see them out."""
+        """Let threads that wait for each other go, see them out, and close what was opened."""
         self._stopped.set()
-        while any(thread.is_alive() for thread in threads):
-            try:
-                self._queue.get(timeout=0.05)
-            except queue.Empty:
-                continue
+        for thread in threads:
+            thread.join()
+        while not self._fetched.empty():
+            if (fetched := self._fetched.get()) is not None:
+                fetched.abandon()
 
-    def work(self) -> None:
-        try:
-            while not self._stopped.is_set() and (source := self._take()) is not None:
-                self._decode(source)
-            self._queue.put(_Done())
-        except BaseException as error:  # noqa: BLE001  a thread's border: the consumer raises it
-            self._queue.put(_Done(error))
+    # --- fetchers ---
+
+    def fetch(self) -> None:
+        """Open source after source; the last fetcher tells the decoders that it is the last."""
+        self._end_with(self._fetch_all)
+        with self._counting:
+            self._fetchers -= 1
+            last = not self._fetchers
+        if last:
+            with contextlib.suppress(_Stopped):
+                for _ in range(self._decoders):
+                    self._put(self._fetched, None)
+
+    def _fetch_all(self) -> None:
+        while (source := self._take()) is not None:
+            fetched = self._open(source)
+            if fetched is None:
+                continue
+            try:
+                self._put(self._fetched, fetched)
+            except _Stopped:
+                fetched.abandon()
+                raise
 
     def _take(self) -> Source | None:
         with self._next:
-            return next(self._sources, None)
+            source = None if self._stopped.is_set() else next(self._sources, None)
+        if source is not None:
+            self._count(1)
+        return source
 
-    def _decode(self, source: Source) -> None:
+    def _open(self, source: Source) -> _Fetched | None:
+        """None where there is nothing to decode, or no way to it."""
         started = time.perf_counter()
-        reader: _TimedReader | None = None
+        stack = ExitStack()
         try:
-            with source.open() as file:
-                if file is None:
-                    return
-                opened_s = time.perf_counter() - started
-                reader = _TimedReader(file, opened_s)
-                self._forward(source, reader)
+            file = stack.enter_context(source.open())
+            opened_s = time.perf_counter() - started
+            if file is not None:
+                return _Fetched(source=source, file=file, stack=stack, opened_s=opened_s)
+            stack.close()
         except DeepsweepError as error:
-            fetch_s, decode_s = _split(started, reader)
-            self._queue.put(Broken(key=source.key, error=error, fetch_s=fetch_s, decode_s=decode_s))
-            return
-        fetch_s, decode_s = _split(started, reader)
-        self._queue.put(Ended(key=source.key, fetch_s=fetch_s, decode_s=decode_s))
+            fetch_s = time.perf_counter() - started
+            broken = Broken(key=source.key, error=error, fetch_s=fetch_s, decode_s=0.0)
+            self._put(self._events, broken)
+        self._count(-1)
+        return None
+
+    # --- decoders ---
+
+    def decode(self) -> None:
+        """Decode what was fetched, item after item."""
+        self._end_with(self._decode_all)
+
+    def _decode_all(self) -> None:
+        while (fetched := self._next_fetched()) is not None:
+            self._put(self._events, self._decoded(fetched))
+            self._count(-1)
+
+    def _next_fetched(self) -> _Fetched | None:
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Empty):
+                return self._fetched.get(timeout=_STOP_LOOK_S)
+        return None
+
+    def _decoded(self, fetched: _Fetched) -> Ended | Broken:
+        started = time.perf_counter()
+        reader = _TimedReader(fetched.file, fetched.opened_s)
+        key = fetched.source.key
+        try:
+            with fetched.stack:
+                self._forward(fetched.source, reader)
+        except DeepsweepError as error:
+            return Broken(
+                key=key, error=error, fetch_s=reader.read_s, decode_s=reader.decode_s(started)
+            )
+        return Ended(key=key, fetch_s=reader.read_s, decode_s=reader.decode_s(started))
 
     def _forward(self, source: Source, reader: _TimedReader) -> None:
         key = source.key
         for part in self._pool.decode(reader, source.plan, source.limits):
             waited = time.perf_counter()
             if isinstance(part, MediaInfo):
-                self._queue.put(Opened(key=key, info=part))
+                self._put(self._events, Opened(key=key, info=part))
             elif isinstance(part, Pause):
                 question = Paused(key=key)
-                self._queue.put(question)
+                self._put(self._events, question)
                 part.enough = question.wait(self._stopped)
             else:
-                self._queue.put(Decoded(key=key, frame=part))
+                self._put(self._events, Decoded(key=key, frame=part))
             reader.waited_s += time.perf_counter() - waited
-            if self._stopped.is_set():
+
+    # --- both ---
+
+    def _end_with(self, work: Callable[[], None]) -> None:
+        """A thread's work, and what it ended with."""
+        error: BaseException | None = None
+        try:
+            work()
+        except _Stopped:
+            pass
+        except BaseException as fault:  # noqa: BLE001  a thread's border: the consumer raises it
+            error = fault
+        with contextlib.suppress(_Stopped):
+            self._put(self._events, _Done(error))
+
+    def _put(self, to: queue.Queue[T], what: T) -> None:
+        """Wait for a free place. Raises _Stopped where the work stops instead."""
+        while not self._stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                to.put(what, timeout=_STOP_LOOK_S)
                 return
+        raise _Stopped
 
-
-def _split(started: float, reader: _TimedReader | None) -> tuple[float, float]:
-    """Seconds of reading, and seconds of everything else but waiting for the model."""
-    total = time.perf_counter() - started
-    if reader is None:
-        return total, 0.0
-    return reader.read_s, max(0.0, total - reader.read_s - reader.waited_s)
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._on_way += more
 
 
 class _TimedReader:
@@ -249,8 +371,15 @@ class _TimedReader:
 
     def __init__(self, file: BinaryIO, opened_s: float) -> None:
         self._file = file
-        self.read_s = opened_s
+        #: Seconds of opening and reading.
+        self.read_s = self._opened_s = opened_s
+        #: Seconds of waiting for the model.
         self.waited_s = 0.0
+
+    def decode_s(self, started: float) -> float:
+        """Seconds since decoding started, but for reading and for waiting for the model."""
+        total = time.perf_counter() - started
+        return max(0.0, total - (self.read_s - self._opened_s) - self.waited_s)
 
     def read(self, size: int = -1, /) -> bytes:
         started = time.perf_counter()

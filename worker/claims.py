@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 POLL_S = 0.2
 #: Between two looks at the event that ends the work.
 _SLICE_S = 0.2
+#: A worker that is quick claims what it begins in about so long, up to so many items at a time:
+#: each claim has a price, and what one worker has claimed is not for others.
+CLAIM_FOR_S, MOST_AT_A_TIME = 0.5, 64
 #: How often a worker looks whether its leases hold and its scans are wanted.
 LOOK_S = 2.0
 #: A worker that always has other work puts it down for suspects at most this often, ...
@@ -82,7 +85,7 @@ class Claims:
         priority: Priority | None = None,
         idle_poll_s: float = POLL_S,
     ) -> None:
-        """Items of one scan or of all, of one priority or of both; `ahead` at a time."""
+        """Items of one scan or of all, of one priority or of both; at least `ahead` at a time."""
         self.worker = worker_name()
         self._database = database
         self._scan_id = scan_id
@@ -91,6 +94,8 @@ class Claims:
         self._patience = patience
         self._priority = priority
         self._idle_poll_s = idle_poll_s
+        #: How many are claimed at a time at present.
+        self._limit = ahead
         #: Guards what follows, and is told when something of it changes.
         self._changed = threading.Condition()
         self._held: dict[int, Claim] = {}
@@ -146,7 +151,9 @@ class Claims:
         """
         pause_s = POLL_S
         while not self._ends(stop):
+            began = time.monotonic()
             waiting = deque(self._claim(without_models()))
+            given = len(waiting)
             if waiting:
                 pause_s = POLL_S
             elif over():
@@ -162,6 +169,7 @@ class Claims:
                     yield claim
                 else:
                     self._let_go(claim)
+            self._pace(given, time.monotonic() - began)
 
     def wake(self, *, urgent: bool = False) -> None:
         """Work may have come; `urgent` goes before what waits here. From any thread."""
@@ -241,8 +249,15 @@ class Claims:
         if self._suspects_are_due():
             return self._claim_suspect(without_models)
         return self._patience.through(
-            lambda: self._lease(self._ahead, self._priority, without_models)
+            lambda: self._lease(self._limit, self._priority, without_models)
         )
+
+    def _pace(self, given: int, seconds: float) -> None:
+        """So many were given out in that time: claim by that the next time."""
+        per_claim = round(given * CLAIM_FOR_S / max(seconds, 1e-3))
+        most = max(self._ahead, MOST_AT_A_TIME)
+        # At most twice as many as before: one quick moment says little.
+        self._limit = min(max(per_claim, self._ahead), 2 * self._limit, most)
 
     def _claim_urgent(self, without_models: Collection[int]) -> list[Claim]:
         """Interactive items, if somebody said that there are some."""

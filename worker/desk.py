@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import random
 import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -17,12 +18,13 @@ from sqlalchemy.orm import Session
 from core.errors import DeepsweepError, ScanCancelled, StorageSick
 from core.objects import Storage
 from core.settings import Settings
-from core.vocabulary import ItemStatus
+from core.vocabulary import ItemStatus, Priority
 from db import documents, leases, scans
 from db.crop_store import CropStore
 from db.leases import Claim
 from db.session import Database
 from detector.analyze import Analysis, Failure
+from detector.decode import LINGER_S
 from detector.media import Limits
 from worker import crops
 from worker.claims import Claims
@@ -30,10 +32,11 @@ from worker.crops import Beside
 from worker.engines import CAPACITY, EngineKey, Unserved
 from worker.meters import Meters
 from worker.patience import Patience
-from worker.record import record_analysis, record_failure
+from worker.record import record_failure, result_of
 from worker.request import ScanObserver, Silent
 from worker.sources import ItemSource, Judging
 from worker.storage_health import StorageHealth
+from worker.writer import Outcome, Writer
 
 _log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ _KNOWN_SCANS = 1000
 #: How often scans are looked at for their end while work goes on.
 _CLOSE_EVERY_S = 1.0
 _ROOM_LOOK_S = 0.02
+#: How long an item in bulk waits in a batch for company while more is on its way.
+BULK_PATIENCE_S = 2.0
 
 
 class Watch:
@@ -110,12 +115,21 @@ class Desk:
     _closed_at: float = field(default=0.0, init=False)
     _health: StorageHealth = field(init=False)
     _store: CropStore = field(init=False)
-    #: Where results with crops are recorded.
+    #: Where crops are written that go with a result.
     _beside: Beside = field(default_factory=Beside, init=False)
+    _writer: Writer = field(init=False)
 
     def __post_init__(self) -> None:
         self._health = StorageHealth(self.storage)
         self._store = CropStore(self.settings, self.storage)
+        self._writer = Writer(
+            database=self.database,
+            patience=self.patience,
+            meters=self.meters,
+            on_written=self._written,
+            # Whoever waits for items hears of the fault when there will be no more.
+            on_fault=self.claims.close,
+        )
 
     def sources(
         self,
@@ -154,32 +168,39 @@ class Desk:
         keeping = self._open[key].judging.keeping
         return keeping.faces if keeping else 0
 
-    def record(self, result: Analysis | Failure | Unserved) -> None:
-        """Write one item's result and let go of the item; beside, where crops go with it."""
-        source = self._open.pop(result.key)
-        self._meter(source, result)
-        if isinstance(result, Analysis) and source.keeps(result):
-            self._beside.do(lambda: self._record_kept(source, result))
-        else:
-            self._record(source, self._writing(source, result))
+    def patience_s(self, key: Hashable) -> float:
+        """How long an item on its way may wait in a batch for company."""
+        bulk = self._open[key].claim.priority is Priority.BULK
+        return BULK_PATIENCE_S if bulk else LINGER_S
+
+    def record(self, results: Sequence[Analysis | Failure | Unserved]) -> None:
+        """Have results written, and let go of their items then; crops that go with them first.
+
+        Raises what earlier writing has raised.
+        """
+        outcomes = []
+        for result in results:
+            source = self._open.pop(result.key)
+            self._meter(source, result)
+            if isinstance(result, Analysis) and source.keeps(result):
+                self._beside.do(functools.partial(self._record_kept, source, result))
+            else:
+                outcomes.append(self._outcome(source, result))
+        self._writer.give(outcomes)
         if time.monotonic() - self._closed_at > _CLOSE_EVERY_S:
             self._close_scans()
 
     def finish(self) -> None:
         """Wait until every result that was given in is recorded. Raises what that has raised."""
         self._beside.finish()
+        self._writer.finish()
 
     def close(self) -> None:
         """Begin nothing more; what is half recorded comes to its end."""
         self._beside.close()
+        self._writer.close()
 
     # --- helpers ---
-
-    def _record(self, source: ItemSource, write: Callable[[Session], object]) -> None:
-        has_result = self.patience.through(lambda: self._in_transaction(write))
-        self._settle(source.claim, has_result=has_result)
-        if has_result:
-            self.patience.through(lambda: self.watch.item(source.claim))
 
     def _record_kept(self, source: ItemSource, analysis: Analysis) -> None:
         """In a thread of its own: pictures first, then rows; without the pictures if need be."""
@@ -188,18 +209,14 @@ class Desk:
         except DeepsweepError as error:
             _log.warning("crops_not_kept", extra={"code": error.code})
             kept = ()
-        write = self._writing(source, analysis)
-        verdict = analysis.judgement.verdict
-
-        def write_both(session: Session) -> object:
-            done = write(session)
-            if done is True and kept:
-                source.record_crops(session, verdict, kept)
-            return done
-
-        # Where the claim was lost, the pictures stay for the sweep: a commit whose answer was lost
-        # looks the same, and its rows name them.
-        self._record(source, write_both)
+        outcome = self._outcome(source, analysis)
+        if kept:
+            # Where the claim was lost, the pictures stay for the sweep: a commit whose answer was
+            # lost looks the same, and its rows name them.
+            verdict = analysis.judgement.verdict
+            also = functools.partial(source.record_crops, verdict=verdict, kept=kept)
+            outcome = replace(outcome, also=also)
+        self._writer.give([outcome])
 
     def _source(self, claim: Claim) -> ItemSource:
         judging = self._judging(claim.scan_id)
@@ -241,30 +258,31 @@ class Desk:
             case Failure() if not isinstance(result.error, ScanCancelled):
                 self.meters.failed(result)
 
-    def _writing(
-        self, source: ItemSource, result: Analysis | Failure | Unserved
-    ) -> Callable[[Session], object]:
-        """What is to be done in one transaction; it gives True where a result was written."""
+    def _outcome(self, source: ItemSource, result: Analysis | Failure | Unserved) -> Outcome:
         claim = source.claim
         match result:
             case Analysis():
-                return lambda session: record_analysis(
-                    session, claim, result, sha256=source.sha256, size_bytes=source.size_bytes
-                )
+                rows = result_of(result, sha256=source.sha256, size_bytes=source.size_bytes)
+                return Outcome(claim=claim, result=rows)
             case Unserved():
-                return lambda session: leases.release(session, [claim])
+                return Outcome(claim=claim, also=lambda session: leases.release(session, [claim]))
             case Failure(error=ScanCancelled()):
-                return lambda session: leases.give_up(session, claim)
+                return Outcome(claim=claim, also=lambda session: leases.give_up(session, claim))
             case Failure(error=StorageSick()):
-                pause_s = SICK_WAIT_S * random.uniform(0.2, 1.0)
-                return lambda session: leases.release(session, [claim], wait_s=pause_s)
+                return Outcome(claim=claim, also=functools.partial(_put_off, claim=claim))
         limit = self.settings.max_attempts
-        return lambda session: record_failure(session, claim, result, max_attempts=limit)
+        return Outcome(
+            claim=claim,
+            also=lambda session: record_failure(session, claim, result, max_attempts=limit),
+        )
 
-    def _in_transaction(self, write: Callable[[Session], object]) -> bool:
-        # Lost with a crash of the database's machine, the item is judged again.
-        with self.database.transaction(wait_for_disk=False) as session:
-            return write(session) is True
+    def _written(self, outcomes: Sequence[Outcome], with_result: set[int]) -> None:
+        """In the writer's thread: these are recorded; let go of their items and tell of them."""
+        for outcome in outcomes:
+            self._settle(outcome.claim, has_result=outcome.claim.item_id in with_result)
+        for outcome in outcomes:
+            if outcome.claim.item_id in with_result:
+                self.patience.through(lambda: self.watch.item(outcome.claim))  # noqa: B023
 
     def _settle(self, claim: Claim, *, has_result: bool) -> None:
         if has_result:
@@ -284,3 +302,8 @@ class Desk:
         touched, self._touched = self._touched, set()
         if touched:
             self.on_quiet(touched)
+
+
+def _put_off(session: Session, claim: Claim) -> None:
+    """Hand an item of a sick storage back; it waits a while, and is not to blame."""
+    leases.release(session, [claim], wait_s=SICK_WAIT_S * random.uniform(0.2, 1.0))

@@ -20,7 +20,8 @@ from core.errors import DatabaseBusy, DatabaseUnavailable, DeepsweepError
 from core.settings import Settings
 from db.session import Database
 from detector.analyze import Analysis, Analyzer, Failure, Timings
-from detector.decode import Broken, Ended, Event, Opened
+from detector.batches import Beside
+from detector.decode import LINGER_S, Broken, Ended, Event, Lull, Opened
 from detector.faces import FaceFinder
 from detector.score import Scorer
 from worker import active_model
@@ -84,9 +85,14 @@ class Engines:
     in_use: Callable[[], Collection[EngineKey]]
     #: How many faces of the item of an event are cut for keeping.
     faces_kept: Callable[[Hashable], int] = lambda _: 0
+    #: How long the item of an event may wait in a batch for company, seconds.
+    patience_s: Callable[[Hashable], float] = lambda _: LINGER_S
     meters: Meters = field(default_factory=Meters)
     _loaded: OrderedDict[EngineKey, _Engine] = field(default_factory=OrderedDict, init=False)
     _rests: dict[int, _Rest] = field(default_factory=dict, init=False)
+    #: Where all face finders work, and all scorers: one batch of each at a time, beside each other.
+    _finding: Beside = field(default_factory=lambda: Beside("detect"), init=False)
+    _scoring: Beside = field(default_factory=lambda: Beside("classify"), init=False)
     #: Items whose further events are dropped, because their engine is not there.
     _unserved: set[Hashable] = field(default_factory=set, init=False)
 
@@ -101,9 +107,9 @@ class Engines:
 
     def feed(self, event: Event | None) -> Iterator[Analysis | Failure | Unserved]:
         """What becomes complete by one more event; None sends half-full batches ahead."""
-        if event is None:
+        if event is None or isinstance(event, Lull):
             for engine in self._loaded.values():
-                yield from engine.analyzer.feed(None)
+                yield from engine.analyzer.feed(event)
             return
         if event.key in self._unserved:
             if isinstance(event, (Ended, Broken)):
@@ -120,6 +126,7 @@ class Engines:
 
     def are_sound(self) -> bool:
         """Whether every loaded engine passes its test; one that does not is unloaded and rests."""
+        self._wait()
         sound = True
         for key, engine in list(self._loaded.items()):
             try:
@@ -132,11 +139,17 @@ class Engines:
 
     def forget_batches(self) -> None:
         """Drop what waits in batches, after the work broke off; the models stay."""
+        self._wait()
         for key, engine in self._loaded.items():
             self._loaded[key] = self._engine(engine.model)
         self._unserved.clear()
 
     # --- helpers ---
+
+    def _wait(self) -> None:
+        """Until no batch is worked on: a network is for one thread at a time."""
+        self._finding.wait()
+        self._scoring.wait()
 
     def _is_ready(self, key: EngineKey) -> bool:
         """Whether the engine is loaded, loading it where it is not."""
@@ -180,6 +193,9 @@ class Engines:
             frame_batch=frames,
             face_batch=faces,
             faces_kept=self.faces_kept,
+            patience_s=self.patience_s,
+            find_in=self._finding,
+            score_in=self._scoring,
         )
         return _Engine(model=model, analyzer=analyzer)
 

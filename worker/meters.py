@@ -33,7 +33,7 @@ from detector.spec import Card
 _BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0)
 #: The fill that is shown is that of the last so many batches.
 LAST_BATCHES = 100
-DETECT, SCORE = "detect", "score"
+DETECT, SCORE, WRITE = "detect", "score", "write"
 
 
 class Meters:
@@ -88,14 +88,18 @@ class Meters:
 
     @contextlib.contextmanager
     def batch(self, stage: str, filled: int, slots: int) -> Iterator[None]:
-        """A batch of so many pictures where so many fit, for as long as it takes."""
+        """A batch of so many pictures where so many fit, for as long as it takes.
+
+        Of results that are written together, WRITE: a transaction is as large as what was ready.
+        """
         started = time.perf_counter()
         yield
         self._busy.labels(stage).inc(time.perf_counter() - started)
         self._batches.labels(stage).inc()
         self._filled.labels(stage).inc(filled)
         self._slots.labels(stage).inc(slots)
-        self._last[stage].add(filled, slots)
+        if stage in self._last:
+            self._last[stage].add(filled, slots)
 
     def text(self) -> str:
         """All figures in Prometheus' text format."""

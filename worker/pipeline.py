@@ -1,7 +1,13 @@
-"""The pipeline: claim -> fetch and decode (threads) -> analyze (batches over items) -> record.
+"""The pipeline: claim -> fetch -> decode -> find faces -> score them -> write, all at once.
 
-One for each process: it holds the device. The rows decide what is left to do, so it can be cut
-off at any instruction, and many pipelines share the items of one scan without meeting.
+    fetchers, decoders    threads, the latter each with a helper process
+    this thread           events to batches over items, tracks, verdicts
+    detect, classify      a thread for each of the two networks
+    writer                a thread, many items in one transaction
+
+What waits between them is bounded. One for each process: it holds the device. The rows decide what
+is left to do, so it can be cut off at any instruction, and many pipelines share the items of one
+scan without meeting.
 """
 
 from __future__ import annotations
@@ -67,6 +73,7 @@ class Pipeline:
             key_of=lambda key: self._at_desk().engine_of(key),
             in_use=lambda: self._at_desk().engines_in_use(),
             faces_kept=lambda key: self._at_desk().faces_kept(key),
+            patience_s=lambda key: self._at_desk().patience_s(key),
         )
 
         self.shadow = Shadow(
@@ -84,7 +91,12 @@ class Pipeline:
         with self._claims() as claims, self._decoders() as pool:
             desk = self._desk = self._at_a_desk(claims)
             sources = desk.sources(over=over, stop=self.stop, without_models=self.engines.resting)
-            events = decode_ahead(sources, pool, workers=self.settings.decode_workers)
+            events = decode_ahead(
+                sources,
+                pool,
+                workers=self.settings.decode_workers,
+                fetchers=self.settings.fetch_workers,
+            )
             try:
                 self._judge(desk, events)
             except (DatabaseUnavailable, DatabaseBusy):
@@ -120,12 +132,10 @@ class Pipeline:
     def _judge(self, desk: Desk, events: Iterator[Event | None]) -> None:
         for event in events:
             self.shadow.feed(event)
-            for result in self.engines.feed(event):
-                desk.record(result)
+            desk.record(list(self.engines.feed(event)))
             self.shadow.write()
         self.shadow.feed(None)
-        for result in self.engines.feed(None):
-            desk.record(result)
+        desk.record(list(self.engines.feed(None)))
         desk.finish()
         self.shadow.finish()
 

@@ -1,9 +1,8 @@
-"""What the detector says, as rows: one fenced transaction for each item."""
+"""What the detector says, as rows; each item stands behind the fence of its claim."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from sqlalchemy.orm import Session
 
@@ -17,12 +16,10 @@ from detector.media import MediaInfo
 from detector.verdict import FaceScore, FrameScore
 
 
-def record_analysis(
-    session: Session, claim: Claim, analysis: Analysis, *, sha256: bytes | None, size_bytes: int
-) -> bool:
-    """Write a judged item; False when its claim was lost meanwhile."""
+def result_of(analysis: Analysis, *, sha256: bytes | None, size_bytes: int) -> verdicts.NewResult:
+    """A judged item as rows to be."""
     judged = analysis.judgement
-    result = verdicts.NewResult(
+    return verdicts.NewResult(
         media=_media(analysis.info, sha256, size_bytes),
         verdict=judged.verdict,
         score=judged.score,
@@ -32,9 +29,8 @@ def record_analysis(
             verdicts.NewTrack(track=track.track, score=track.score, frames=track.frames)
             for track in judged.tracks
         ),
-        timings_ms=verdicts.Timings(**asdict(analysis.timings_ms)),
+        timings_ms=verdicts.Timings(**vars(analysis.timings_ms)),
     )
-    return verdicts.record_result(session, claim, result)
 
 
 def record_crops(

@@ -20,7 +20,7 @@ from db.leases import Claim
 from db.session import Database
 from db.shadow import NewShadow
 from detector.analyze import Analysis, Analyzer
-from detector.decode import Broken, Event, Opened
+from detector.decode import Broken, Event, Lull, Opened
 from worker import active_model
 from worker.sources import ItemSource
 
@@ -71,7 +71,7 @@ class Shadow:
         """One event of the decoders, before the item's own model is given it."""
         if isinstance(event, Opened):
             self._draw(event)
-        if self._challenger is None or (event is not None and event.key not in self._claims):
+        if self._challenger is None or not self._concerns(event):
             return
         try:
             for result in self._challenger.analyzer.feed(event):
@@ -107,6 +107,10 @@ class Shadow:
         self._challenger, self._look_at = None, 0.0
 
     # --- helpers ---
+
+    def _concerns(self, event: Event | None) -> bool:
+        """Whether it is of an item that is judged along, or of none."""
+        return event is None or isinstance(event, Lull) or event.key in self._claims
 
     def _draw(self, event: Opened) -> None:
         """Whether the item is judged along; it is asked for the same in every try."""

@@ -204,7 +204,7 @@ def _make_client(settings: Settings) -> Any:
             connect_timeout=settings.s3_connect_timeout_s,
             read_timeout=settings.s3_read_timeout_s,
             retries={"mode": "standard", "total_max_attempts": settings.s3_attempts},
-            max_pool_connections=max(10, settings.decode_workers + settings.items_ahead),
+            max_pool_connections=max(10, settings.decode_workers + settings.fetch_workers),
             # A custom endpoint rarely has a DNS name for every bucket.
             s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
             # Servers of others send checksums of the whole object with a range of it.

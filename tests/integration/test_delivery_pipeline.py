@@ -239,6 +239,8 @@ def remote(storage: SickStorage, scan_settings: Settings) -> Settings:
         update={
             "s3_endpoint_url": storage.endpoint_url,
             "s3_attempts": 1,
+            # One at a time: of those that fail together at the last moment each would lose a try.
+            "fetch_workers": 1,
             "s3_read_timeout_s": 0.5,
         }
     )
