@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -14,7 +15,9 @@ from click.testing import CliRunner, Result
 
 from deepsweep import cli
 from detector import artifact
-from training import crops
+from detector.score import Scorer
+from training import calibrate, crops, evaluation
+from training.judging import judge_media
 
 pytestmark = pytest.mark.data
 
@@ -48,6 +51,15 @@ learning_rate = 1e-3
 weight_decay = 0.01
 steps = 4
 warm_up_steps = 1
+"""
+VIEWS = """
+[[input.views]]
+margin = 0.04
+[[input.views]]
+margin = 0.04
+mirrored = true
+[[input.views]]
+margin = 0.3
 """
 
 
@@ -126,6 +138,30 @@ def test_the_card_names_every_source_and_what_was_measured(trained: tuple[Path, 
         ("dev", "image"): (STILLS, STILLS),
         ("dev", "video"): (2, 2),
     }
+
+
+def test_a_finished_run_is_released_again_with_other_views(
+    trained: tuple[Path, Result], data: Path, tmp_path: Path
+):
+    first, out = trained[0], tmp_path / "run"
+    shutil.copytree(first, out)
+    viewed = RECIPE.replace("[network]", VIEWS + "[network]")
+    (out / "tiny.toml").write_text(viewed)
+    arguments = ["train", str(out / "tiny.toml"), "--data", str(data), "--out", str(out)]
+    arguments += ["--cache", str(first / "cache"), "--workers", "0", "--name", "tiny", "--json"]
+    result = CliRunner().invoke(cli, [*arguments, "--number", "2"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (_, before), (module, after) = (artifact.load(each / "model") for each in (first, out))
+
+    assert [str(view) for view in after.input.shown] == ["4%", "4% mirrored", "30%"]
+    assert after.weights_sha256 == before.weights_sha256
+    assert after.training == before.training
+    assert after.calibration != before.calibration
+    held = json.loads((out / "split.json").read_text())["held_out"]
+    media = evaluation.media_of(data / "train", held)
+    judged = list(judge_media(media, data / "train", Scorer(module, after)))
+    fitted = calibrate.fit(judged)
+    assert (fitted.calibration, fitted.operating) == (after.calibration, after.operating)
 
 
 def test_held_out_media_never_trained(trained: tuple[Path, Result], data: Path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -10,10 +12,14 @@ import torch
 from torch import nn
 
 from core.errors import ModelMissing, UsageError
-from detector import architectures
+from detector import architectures, views
+from detector.spec import View
 from tests.unit.training_cache import medium, recipe, write_cache
-from training import batches, checkpoint, crops, fitting, networks
+from training import batches, checkpoint, crops, fitting, networks, published, validation
+from training.published import Published
 from training.recipe import Network, Optimiser, Recipe, Validation
+
+Plan = TypeVar("Plan", Recipe, Published)
 
 
 @pytest.fixture
@@ -199,3 +205,47 @@ def test_an_average_follows_the_weights():
     for step in range(200, 203):
         average.update(module, step)
     assert average.state["weight"].item() == pytest.approx(1 - 0.5**3)
+
+
+VIEWS = (View(margin=0.04), View(margin=0.04, mirrored=True))
+
+
+def test_views_are_no_part_of_what_a_run_trains() -> None:
+    plain, viewed = recipe(), with_views(recipe())
+    before_there_were_views = hashlib.sha256(plain.model_dump_json().encode()).hexdigest()
+    assert viewed.sha256 == plain.sha256 == before_there_were_views
+    assert with_views(published.load("che-cnn")).sha256 == published.load("che-cnn").sha256
+
+
+def test_a_finished_run_goes_on_to_its_release_with_other_views(cache: Path, tmp_path: Path):
+    whole, _ = run(recipe(), cache, tmp_path)
+    again, losses = run(with_views(recipe()), cache, tmp_path)
+    assert losses == []
+    pairs = zip(whole.state_dict().values(), again.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_validation_looks_at_each_face_once_whatever_the_views(cache: Path) -> None:
+    examples = crops.load_examples(cache)
+    module = architectures.build("spagnola-tuned").eval()
+    plain, viewed = (
+        validation.Validation(examples, cache, plan, bfloat16=False).logits(module)
+        for plan in (recipe(), with_views(recipe()))
+    )
+    assert plain.shape == (len(examples),)
+    np.testing.assert_array_equal(plain, viewed)
+
+
+def test_what_decides_at_the_gate_is_scored_from_all_views(cache: Path) -> None:
+    spec = with_views(recipe()).input
+    examples = crops.load_examples(cache)
+    seen = validation.serving_views(examples, cache, spec)
+    one = examples[0]
+    wanted = views.cut(crops.load_crop(cache, one), one.box, spec)
+    assert seen.shape == (len(examples), len(VIEWS), 64, 64, 3)
+    np.testing.assert_array_equal(seen[0], wanted)
+    assert validation.serving_views([], cache, spec).shape == (0, len(VIEWS), 64, 64, 3)
+
+
+def with_views(plan: Plan) -> Plan:
+    return plan.model_copy(update={"input": plan.input.model_copy(update={"views": VIEWS})})
