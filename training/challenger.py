@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from core.errors import TooFewLabels, UsageError
@@ -21,20 +23,24 @@ from detector.score import Scorer
 from detector.spec import Card, DataSource, Evaluation, Training
 from training import (
     batches,
+    blending,
     calibrate,
     evaluation,
     fitting,
     gate,
     golden,
     machine,
+    operating,
     recipe,
     validation,
 )
 from training.checkpoint import Progress
 from training.crops import Example, Medium
 from training.judging import Judged
-from training.material import Piece
+from training.material import REVIEWED, Piece
 from training.recipe import Recipe
+
+_log = logging.getLogger(__name__)
 
 #: Synthetic pairs that validation looks at, in batches.
 SYNTHETIC_BATCHES = 4
@@ -84,6 +90,16 @@ class Material:
         return {gate.FLAGGED_SET: self.flagged} | dict(self.golden)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A network fine-tuned from the champion."""
+
+    module: nn.Module
+    progress: Progress
+    #: How far it went of the way from the champion to what was fitted, 0..1.
+    share: float
+
+
 def make_plan(name: str, base: Path, wishes: Wishes, *, seed: int) -> Recipe:
     """The recipe of a fine-tuning from the model in the folder `base`. Raises UsageError."""
     plan = recipe.load(name)
@@ -92,6 +108,7 @@ def make_plan(name: str, base: Path, wishes: Wishes, *, seed: int) -> Recipe:
         architecture=card.architecture,
         options=card.options,
         pretrained=str((base / _WEIGHTS).resolve()),
+        statistics=plan.network.statistics,
     )
     steps = wishes.steps or plan.optimiser.steps
     optimiser = plan.optimiser.model_copy(
@@ -113,10 +130,12 @@ def train(
     on_step: Callable[[fitting.StepReport], None],
     threads: int = 1,
     workers: int = 0,
-) -> tuple[nn.Module, Progress]:
+) -> Fitted:
     """Fine-tune into `out`, going on from its checkpoint where there is one.
 
-    Raises TooFewLabels where nothing real is there to train on or nothing to validate with.
+    Where BatchNorm's statistics are kept, the answer lies between the champion and what was
+    fitted, as far as held-out media say. Raises TooFewLabels where nothing real is there to train
+    on or nothing to validate with.
     """
     machine.set_up(threads)
     if not any(not example.fake for example in material.train) or not material.validation:
@@ -130,24 +149,30 @@ def train(
         raise TooFewLabels("No labelled fakes of a kind that the recipe draws are there.")
     bfloat16 = machine.bfloat16_pays(torch.device("cpu"))
     out.mkdir(parents=True, exist_ok=True)
-    return fitting.fit(
+    validate = _validation(plan, material, bfloat16=bfloat16)
+    module, progress = fitting.fit(
         plan,
         batches.Steps(material.train, material.folder, plan),
         material.folder,
         out,
-        validate=_validation(plan, material, bfloat16=bfloat16),
+        validate=validate,
         workers=workers,
         bfloat16=bfloat16,
         on_step=on_step,
     )
+    if plan.network.statistics != "keep":
+        return Fitted(module=module, progress=progress, share=1.0)
+    start = load_file(plan.network.pretrained)
+    found = blending.choose(start, module, lambda tried: validate(tried)["score"])
+    _log.info("blended", extra={"share": found.share, "scores": found.scores})
+    return Fitted(module=found.module, progress=progress, share=found.share)
 
 
 def write(
     folder: Path,
-    module: nn.Module,
+    fitted: Fitted,
     base: Card,
     plan: Recipe,
-    progress: Progress,
     snapshot: SnapshotRecord,
     material: Material,
     *,
@@ -155,22 +180,23 @@ def write(
 ) -> tuple[Card, dict[str, list[Judged]]]:
     """Write the challenger's files; its card, and what it says of the sets that decide.
 
-    Calibration, aggregation and thresholds come from the validation split. Raises TooFewLabels
-    where that has no reals or no fakes.
+    Calibration, aggregation and thresholds come from the validation split, the latter at the
+    champion's false-positive rates. Raises TooFewLabels where that has no reals or no fakes.
     """
     card = base.model_copy(
         update={
             "version": number,
             "evaluations": (),
-            "training": _training(plan, progress, snapshot, material, base),
+            "training": _training(plan, fitted, snapshot, material, base),
         }
     )
-    card = artifact.save(folder, module, card)
+    card = artifact.save(folder, fitted.module, card)
     # As it is served: the stored weights are half as precise.
     stored, card = artifact.load(folder)
     scorer = Scorer(stored, card)
     held_out = golden.judge(scorer, material.validation, material.folder)
     card = _calibrated(card, held_out)
+    card = card.model_copy(update={"operating": operating.like(base.operating, card, held_out)})
     judged = judge_all(scorer, material)
     figures = evaluation.evaluate(held_out, card, HELD_OUT)
     for name, found in judged.items():
@@ -189,6 +215,14 @@ def judge_all(scorer: Scorer, material: Material) -> dict[str, list[Judged]]:
 # --- helpers ------------------------------------------------------------------------------------
 
 
+def _even(figures: fitting.Figures) -> fitting.Figures:
+    """The score of a retraining: what people labelled counts as much as all that was known."""
+    known = [v for k, v in figures.items() if k not in (REVIEWED, "score", "synthetic")]
+    if REVIEWED not in figures or not known:
+        return figures
+    return figures | {"score": (figures[REVIEWED] + sum(known) / len(known)) / 2}
+
+
 def _validation(plan: Recipe, material: Material, *, bfloat16: bool) -> fitting.Validate:
     pairs: list[batches.Batch] = []
     if any(not example.fake for example in material.validation):
@@ -196,9 +230,10 @@ def _validation(plan: Recipe, material: Material, *, bfloat16: bool) -> fitting.
         synthetic = plan.model_copy(update={"seed": plan.seed + 1, "batch": few})
         steps = batches.Steps(material.validation, material.folder, synthetic)
         pairs = [steps[index] for index in range(SYNTHETIC_BATCHES)]
-    return validation.Validation(
+    judge = validation.Validation(
         material.validation, material.folder, plan, pairs, bfloat16=bfloat16
     )
+    return lambda module: _even(judge(module))
 
 
 def _calibrated(card: Card, held_out: Sequence[Judged]) -> Card:
@@ -220,18 +255,19 @@ def _with(card: Card, figures: Iterable[Evaluation]) -> Card:
 
 
 def _training(
-    plan: Recipe, progress: Progress, snapshot: SnapshotRecord, material: Material, base: Card
+    plan: Recipe, fitted: Fitted, snapshot: SnapshotRecord, material: Material, base: Card
 ) -> Training:
+    part = "" if fitted.share == 1.0 else f", {fitted.share:.0%} of the way"
     return Training(
-        recipe=f"{plan.name}, from {base.reference}",
+        recipe=f"{plan.name}, from {base.reference}{part}",
         snapshot=snapshot.name,
         snapshot_sha256=(snapshot.sha256 or b"").hex(),
         seed=plan.seed,
         code_version=_code_version(),
         machine=f"{torch.get_num_threads()} thread(s), {platform.machine()}, torch "
         f"{torch.__version__}",
-        hours=round(progress.seconds / 3600, 3),
-        steps=max(progress.best_step, 0),
+        hours=round(fitted.progress.seconds / 3600, 3),
+        steps=max(fitted.progress.best_step, 0),
         data=_sources(material.train, base),
     )
 

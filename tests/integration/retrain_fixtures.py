@@ -45,6 +45,7 @@ mean = [0.5, 0.5, 0.5]
 std = [0.5, 0.5, 0.5]
 [network]
 architecture = "spagnola-tuned"
+statistics = "keep"
 [validation]
 [batch]
 pairs = 0
