@@ -204,6 +204,13 @@ def _left_out(tally: Tally, worst: Sequence[Document]) -> str:
     )
 
 
+def _words(sentence: str) -> Markup:
+    """A card's sentence, with what it names in backticks set as a name."""
+    forms = (Markup("{}"), Markup("<code>{}</code>"))
+    parts = enumerate(sentence.split("`"))
+    return Markup("").join(forms[place % 2].format(part) for place, part in parts)
+
+
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.DictLoader({"report": _asset("report.html.j2")}),
@@ -212,6 +219,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["words"] = _words
     return environment.get_template("report")
 
 

@@ -233,5 +233,10 @@ def test_the_operating_point_is_stated_with_its_uncertainty(target: Path) -> Non
     assert "(95% bound 3.0%)" in text
 
 
+def test_names_in_the_limits_of_a_card_are_set_as_names_and_stay_text() -> None:
+    shown = report._words("Expect `uncertain` <b>or `real`.")
+    assert shown == "Expect <code>uncertain</code> &lt;b&gt;or <code>real</code>."
+
+
 def test_an_empty_scan_has_a_page_too(target: Path) -> None:
     assert "No item here." in Page(write(target)).text
