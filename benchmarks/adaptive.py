@@ -4,8 +4,9 @@
 
 Every film is judged once with all frames; what the adaptive plan would have seen of it follows from
 the same scores, round by round, by the rule that scans use. Labels are those of `labels.csv`. The
-table shows what is saved and what it does to the ranking; frames that look like the one beside them
-are counted apart, since they are not scored under any plan.
+table shows what is saved and what it does to the ranking, and beside it what fixed smaller numbers
+of frames would; frames that look like the one beside them are counted apart, since they are not
+scored under any plan. The intervals are those of drawing films again, fakes and reals apart.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
+import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +32,15 @@ from detector.analyze import Analysis, Analyzer, Failure, is_certain
 from detector.decode import decode_ahead
 from detector.faces import FaceFinder
 from detector.isolation import DecodePool, IsolationLimits
-from detector.sampling import rounds
+from detector.sampling import rounds, spread
 from detector.score import Scorer
 from detector.spec import Card
 from detector.verdict import FrameScore, Judgement, RawFrame, judge
+
+#: Frames of the fixed plans beside it.
+FEWER = (16, 8, 4, 2)
+#: Of the films, for the interval of an AUC.
+DRAWS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +50,13 @@ class Film:
     is_fake: bool
     whole: Judgement
     adaptive: Judgement
-    #: Frames of which no other shows the same.
-    scored: int
-    adaptive_scored: int
+    #: By each of FEWER frames, evenly spread.
+    fewer: tuple[Judgement, ...]
+
+    @property
+    def sides(self) -> tuple[Judgement, ...]:
+        """All frames, the adaptive plan, fewer."""
+        return self.whole, self.adaptive, *self.fewer
 
 
 def labelled(folder: Path) -> dict[Path, bool]:
@@ -79,6 +90,12 @@ def adaptively(whole: Judgement, plan: SamplingPlan, card: Card) -> Judgement:
     return found
 
 
+def spread_over(whole: Judgement, count: int, card: Card) -> Judgement:
+    """The verdict by that many of the frames, evenly spread."""
+    frames = {frame.index: raw(frame) for frame in whole.frames}
+    return judge(MediaKind.VIDEO, [frames[each] for each in spread(sorted(frames), count)], card)
+
+
 def raw(frame: FrameScore) -> RawFrame:
     """What the frame was judged by."""
     return RawFrame(
@@ -104,28 +121,42 @@ def table(films: Sequence[Film], plan: SamplingPlan) -> Table:
     """All frames beside the adaptive plan."""
     faced = [film for film in films if film.whole.score is not None]
     shown = Table(title=f"{len(films)} films, {len(faced)} with a face", title_justify="left")
-    for heading in ("", str(plan.at_once), str(plan)):
+    for heading in ("", str(plan.at_once), str(plan), *(f"uniform:{count}" for count in FEWER)):
         shown.add_column(heading, justify="left" if not heading else "right")
-    sides = [[film.whole for film in films], [film.adaptive for film in films]]
+    sides = list(zip(*(film.sides for film in films), strict=True))
     shown.add_row("frames", *(str(sum(len(each.frames) for each in side)) for side in sides))
-    counts = (sum(film.scored for film in films), sum(film.adaptive_scored for film in films))
+    counts = (sum(_scored(each) for each in side) for side in sides)
     shown.add_row("of them scored (no repeats)", *map(str, counts))
-    shown.add_row(
-        "AUC",
-        f"{area((film.is_fake, film.whole.score or 0.0) for film in faced):.3f}",
-        f"{area((film.is_fake, film.adaptive.score or 0.0) for film in faced):.3f}",
-    )
+    shown.add_row("AUC", *_areas(faced))
     for verdict in Verdict:
         named = (str(sum(each.verdict is verdict for each in side)) for side in sides)
         shown.add_row(str(verdict), *named)
     return shown
 
 
+def _areas(films: Sequence[Film]) -> Iterator[str]:
+    """Of each side, with the interval that 95 of 100 draws of as many films lie in."""
+    fakes = [film for film in films if film.is_fake]
+    reals = [film for film in films if not film.is_fake]
+    for side in range(len(films[0].sides)):
+        drawn = random.Random(1)
+        draws = sorted(
+            _area_of(drawn.choices(fakes, k=len(fakes)) + drawn.choices(reals, k=len(reals)), side)
+            for _ in range(DRAWS)
+        )
+        low, high = draws[round(0.025 * DRAWS)], draws[round(0.975 * DRAWS) - 1]
+        yield f"{_area_of(films, side):.3f} ({low:.2f}-{high:.2f})"
+
+
+def _area_of(films: Iterable[Film], side: int) -> float:
+    return area((film.is_fake, film.sides[side].score or 0.0) for film in films)
+
+
 def summary(films: Sequence[Film]) -> str:
     """What is saved, and what it costs."""
     all_frames = sum(len(film.whole.frames) for film in films)
     seen = sum(len(film.adaptive.frames) for film in films)
-    repeats = all_frames - sum(film.scored for film in films)
+    repeats = all_frames - sum(_scored(film.whole) for film in films)
     changed = sum(film.whole.verdict is not film.adaptive.verdict for film in films)
     opposed = sum(
         {film.whole.verdict, film.adaptive.verdict} == {Verdict.FAKE, Verdict.REAL}
@@ -150,14 +181,12 @@ def compare(folder: Path, plan: SamplingPlan, console: Console) -> list[Film]:
         if isinstance(result, Failure):
             continue
         whole = result.judgement
-        adaptive = adaptively(whole, plan, card)
         films.append(
             Film(
                 is_fake=labels[path],
                 whole=whole,
-                adaptive=adaptive,
-                scored=_scored(whole),
-                adaptive_scored=_scored(adaptive),
+                adaptive=adaptively(whole, plan, card),
+                fewer=tuple(spread_over(whole, count, card) for count in FEWER),
             )
         )
     return films

@@ -93,7 +93,7 @@ class PlanKind(enum.StrEnum):
     #: N frames drawn without replacement with a seed (Che & Ingham: 5).
     RANDOM = "random"
     #: Of N equal parts of the duration the keyframe nearest to the middle, which is the cheapest to
-    #: decode; the middle itself where a part has none.
+    #: decode; none of a part without one, or its middle where the film has fewer than four.
     KEYFRAMES = "keyframes"
     #: A few frames first, and more of them only while the verdict is uncertain: up to N, which are
     #: those of `uniform:N`.

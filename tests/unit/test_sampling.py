@@ -64,9 +64,14 @@ def test_of_each_part_the_keyframe_nearest_to_its_middle_is_taken() -> None:
     assert wanted("keyframes:2", timeline(100, keyframes=(0, 20, 40, 60, 80))) == [20, 80]
 
 
-def test_a_part_without_a_keyframe_gives_its_middle() -> None:
-    line = timeline(100, keyframes=(0, 50))
-    assert wanted("keyframes:4", line) == [0, 37, 50, 87]
+def test_a_film_of_few_keyframes_gives_the_middles_of_the_parts_without_one() -> None:
+    assert wanted("keyframes:4", timeline(100, keyframes=(0, 50))) == [0, 37, 50, 87]
+    assert len(wanted("keyframes:16", timeline(300, keyframes=(0, 100, 200)))) == 16
+
+
+def test_enough_keyframes_are_taken_alone_though_more_frames_were_asked_for() -> None:
+    keyframes = (0, 60, 120, 180, 240)
+    assert wanted("keyframes:16", timeline(300, keyframes=keyframes)) == list(keyframes)
 
 
 def test_keyframes_of_a_medium_that_names_none_are_taken_uniformly() -> None:
