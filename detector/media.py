@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -147,11 +146,6 @@ def _describe(head: bytes) -> str:
             return what
     printable = sum(32 <= byte < 127 or byte in b"\t\r\n" for byte in head)
     return "text" if printable > 0.95 * len(head) else "a file of unknown kind"
-
-
-def size_of(file: BinaryIO) -> int:
-    """Bytes in a seekable file."""
-    return file.seek(0, os.SEEK_END)
 
 
 #: Offset, bytes, format. Each says what the file is without a look at anything else.

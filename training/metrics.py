@@ -146,11 +146,6 @@ def calibration_error(labels: Labels, scores: Scores) -> float:
     return float(_calibration_error(labels, scores, _row(labels))[0])
 
 
-def recall_at_fpr(labels: Labels, scores: Scores, rate: float) -> float:
-    """Share of fakes at or above the lowest threshold that at most `rate` of the reals reach."""
-    return float(_recall_at_fpr(rate, labels, scores, _row(labels))[0])
-
-
 def threshold_at_fpr(reals: Scores, rate: float) -> float:
     """The lowest threshold, just above a real's score, that at most `rate` of the reals reach."""
     ordered = np.sort(reals)[::-1]

@@ -51,10 +51,6 @@ class Treatment:
     still: Still | None = None
     film: Film | None = None
 
-    def applies_to(self, kind: MediaKind) -> bool:
-        """Whether this medium takes this way."""
-        return (self.still if kind is MediaKind.IMAGE else self.film) is not None
-
 
 def treat(file: BinaryIO, treatment: Treatment, limits: Limits) -> BinaryIO | None:
     """The treated medium as a file; None where the treatment does not apply to it.
