@@ -56,9 +56,8 @@ fuzz: setup ## 5,000 broken media through the real decoders, 15,000 odd requests
 	$(BIN)/python -m tests.drill.fuzz
 	$(BIN)/pytest -m "slow or not slow" tests/integration/test_api_description.py tests/integration/test_api_abuse.py
 
-bench: setup ## every part side by side with what one does without us, then a whole scan
-	$(BIN)/python -m benchmarks.speed
-	$(BIN)/python -m benchmarks.scan
+bench: setup ## every part beside what one does without us, and whole scans (ARGS=--full, --quick)
+	$(BIN)/python -m benchmarks.bench $(ARGS)
 
 results: setup ## the shipped detector on labelled media: every goal, met or not (ARGS=--write)
 	$(BIN)/python -m benchmarks.results $(ARGS)

@@ -16,4 +16,6 @@ def server_s(settings: Settings) -> float:
     for process in (server, *server.children(recursive=True)):
         times = process.cpu_times()
         total += times.user + times.system
+        if process == server:  # sessions that have ended
+            total += times.children_user + times.children_system
     return total

@@ -38,10 +38,11 @@ from detector.score import Scorer
 from tests.drill.storage import BUCKET
 from worker import active_model
 from worker.claims import Claims
-from worker.desk import Desk, Watch
+from worker.desk import Watch
 from worker.pipeline import Pipeline
 from worker.request import Silent
 from worker.scan import leave_cores_to_decoders
+from worker.writer import Writer
 
 
 @dataclass(kw_only=True)
@@ -121,7 +122,7 @@ def watched() -> Clock:
     clock.wrap_helper()
     clock.wrap_engine(FaceFinder, "find", "detect")
     clock.wrap_engine(Scorer, "score", "classify")
-    clock.wrap(Desk, "record", "rows")
+    clock.wrap(Writer, "_written", "rows")
     clock.wrap(Claims, "_hold", "rows")
     clock.wrap_requests()
     return clock
@@ -180,14 +181,17 @@ class _Scanner:
             with self.database.transaction() as session:
                 return not scans.counts(session, scan.id).open
 
-        Pipeline(
+        pipeline = Pipeline(
             database=self.database,
             settings=self.settings,
             storage=Storage(self.settings),
             watch=Watch(self.database, Silent()),
             stop=threading.Event(),
             scan_id=scan.id,
-        ).run(over=is_over)
+        )
+        # By turns, so that what the engine's own threads use is of one network at a time.
+        pipeline.engines._scoring = pipeline.engines._finding
+        pipeline.run(over=is_over)
         with self.database.transaction() as session:
             counts = scans.counts(session, scan.id)
             frames, faces = session.execute(

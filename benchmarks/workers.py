@@ -1,31 +1,37 @@
-"""How much faster two workers are than one: the same items, real processes, by turns.
+"""How much faster several workers are than one: the same items, real processes, by turns.
 
-    python -m benchmarks.workers [--items 300] [--rounds 2]
+    python -m benchmarks.workers [--workers 1,2,4] [--items 300] [--rounds 2] [--write]
 
 Twice: with a storage that answers at once, where cores are the limit, and with one that takes its
 time, as S3 does, where waiting is. The second shows what the queue costs (claims, leases, results):
-with enough cores it is what the first would be. Beside the ratio stands processor time per item,
-which must not grow with the number of workers.
+with enough cores it is what the first would be. There a worker has one thread that fetches, so
+that waiting and nothing else is what more workers take from each other. Beside the ratio stands
+processor time per item, which must not grow with the number of workers, and what share of the
+cores' time it makes up: where that is all of it, more workers have nothing to run on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
+from benchmarks import marked, timing
+from benchmarks.stored import PAGE
 from core.settings import Settings
 from core.vocabulary import DEFAULT_PLAN, ItemStatus
 from db import embedded_redis, listing, migrations, models, scans
 from db.session import Database, connect
+from detector.isolation import available_cores
 from tests.drill import media, small_model
 from tests.drill.stack import Process
 from tests.drill.storage import BUCKET, SickStorage, serving
@@ -35,6 +41,8 @@ from tests.integration.service_fixtures import environment
 #: What a request to a storage in the same region takes, generously.
 SLOW_S = 0.15
 _LONGEST_S = 900.0
+#: Where the lines of the last run are kept.
+KEPT = Path("out/bench/workers.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,25 +54,79 @@ class Run:
     cpu_ms_per_item: float
 
 
+@dataclass(frozen=True)
+class Line:
+    """So many workers beside the first number of them."""
+
+    storage: str
+    workers: int
+    items_per_s: float
+    ratio: float
+    cpu_ms: float
+    #: Of the time of all cores, 0..1.
+    cores_share: float
+
+    @property
+    def text(self) -> str:
+        """As a row of the table."""
+        return (
+            f"| {self.storage} | {self.workers} | {self.items_per_s:.1f} | {self.ratio:.2f} |"
+            f" {self.cpu_ms:.1f} | {self.cores_share:.0%} |"
+        )
+
+
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    options = _options()
+    load = os.getloadavg()[0]
+    text = [
+        f"| {options.items} small pictures, storage | workers | items/s | times one"
+        " | CPU ms an item | of the cores' time |",
+        "|---|---|---|---|---|---|",
+    ]
+    print("\n".join(text))
+    lines: list[Line] = []
+    for slow in (False, True):
+        for line in _compared(options, slow=slow):
+            print(line.text, flush=True)
+            lines.append(line)
+    text += [line.text for line in lines]
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    KEPT.write_text(json.dumps([asdict(line) for line in lines]))
+    machine = f"{timing.machine()} ({load:.1f} at the start), {options.rounds} rounds by turns."
+    text += ["", machine]
+    print(f"\n{machine}")
+    if options.write:
+        marked.replace(PAGE, "workers", text)
+
+
+def _compared(options: argparse.Namespace, *, slow: bool) -> Iterator[Line]:
+    """One line for each number of workers."""
+    counts = [int(count) for count in options.workers.split(",")]
+    with _service(options.items, slow=slow) as service:
+        runs: dict[int, list[Run]] = {count: [] for count in counts}
+        for _ in range(options.rounds):
+            for count, found in runs.items():
+                found.append(service.measure(count))
+    name = f"takes {SLOW_S * 1e3:.0f} ms" if slow else "answers at once"
+    base = _median(runs[counts[0]])
+    for count, found in runs.items():
+        rate = _median(found)
+        cpu_ms = statistics.median(each.cpu_ms_per_item for each in found)
+        share = rate * cpu_ms / 1e3 / available_cores()
+        yield Line(name, count, rate, rate / base, cpu_ms, share)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.workers",
+        description=__doc__.split("\n\n", maxsplit=1)[0],
+    )
     parser.add_argument("--items", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=2)
-    options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; {options.items} small pictures")
-    print(f"{'storage':<22}{'workers':>8}{'items/s':>10}{'CPU ms/item':>13}{'ratio':>8}")
-    for name, latency_s in (("answers at once", 0.0), (f"takes {SLOW_S * 1e3:.0f} ms", SLOW_S)):
-        with _service(options.items, latency_s) as service:
-            runs: dict[int, list[Run]] = {1: [], 2: []}
-            for _ in range(options.rounds):
-                for count, found in runs.items():
-                    found.append(service.measure(count))
-        base = _median(runs[1])
-        for count, found in runs.items():
-            rate = _median(found)
-            cpu_ms = statistics.median(each.cpu_ms_per_item for each in found)
-            print(f"{name:<22}{count:>8}{rate:>10.1f}{cpu_ms:>13.1f}{rate / base:>8.2f}")
+    parser.add_argument("--workers", default="1,2,4", help="how many, by turns (1,2,4)")
+    parser.add_argument("--write", action="store_true", help="put it into docs/performance.md")
+    return parser.parse_args()
 
 
 def _median(runs: list[Run]) -> float:
@@ -141,7 +203,7 @@ class _Service:
 
 
 @contextmanager
-def _service(items: int, latency_s: float) -> Iterator[_Service]:
+def _service(items: int, *, slow: bool) -> Iterator[_Service]:
     objects = {key: data for key, data in media.objects(items + 4).items() if not media.poison(key)}
     with ExitStack() as opened:
         folder = Path(
@@ -151,11 +213,12 @@ def _service(items: int, latency_s: float) -> Iterator[_Service]:
             )
         )
         storage = opened.enter_context(serving(objects))
-        storage.latency_s = latency_s
+        storage.latency_s = SLOW_S if slow else 0.0
         settings = Settings(
             data_dir=folder,
             s3_endpoint_url=storage.endpoint_url,
             device="cpu",
+            fetch_workers=1 if slow else Settings().fetch_workers,
             decode_workers=1,
             items_ahead=4,
         )
