@@ -20,6 +20,7 @@ from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -52,6 +53,7 @@ class Database:
         self.engine = engine
         self._server = server
         self._sessions = sessionmaker(engine, expire_on_commit=False)
+        self._questions = sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"))
 
     @contextlib.contextmanager
     def transaction(self, *, wait_for_disk: bool = True) -> Iterator[Session]:
@@ -66,9 +68,18 @@ class Database:
         connection broke during the commit itself, when nobody can know: every caller is fenced or
         idempotent for that reason.
         """
-        with self._sessions.begin() as session:
+        with _busy_where_none_is_free(), self._sessions.begin() as session:
             if not wait_for_disk:
                 session.execute(text("SET LOCAL synchronous_commit = off"))
+            yield session
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session for a question or two, each answered by itself with one round trip.
+
+        For what is asked so often that BEGIN and COMMIT count. Raises as `transaction` does.
+        """
+        with _busy_where_none_is_free(), self._questions() as session:
             yield session
 
     def close(self) -> None:
@@ -87,6 +98,15 @@ class Database:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _busy_where_none_is_free() -> Iterator[None]:
+    """A process has more threads that ask now and then than connections: some have to wait."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseBusy("Every connection of this process has been in use for long.") from error
 
 
 def connect(settings: Settings, *, pool_size: int = 5) -> Database:

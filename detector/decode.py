@@ -131,15 +131,17 @@ def decode_ahead(
     *,
     workers: int,
     fetchers: int | None = None,
+    is_ending: Callable[[], bool] = lambda: False,
 ) -> Generator[Event | None, None, None]:
     """The events of all sources, mixed; None when nothing has come for a moment, nor is coming.
 
     Every source taken gives either Ended or Broken, or nothing when its `open` gave None. A source
     is opened by one of `fetchers` threads (as many as `workers` unless it is said) and closed by
-    one of `workers`, each of which has a helper of the pool.
+    one of `workers`, each of which has a helper of the pool. Once `is_ending`, what was opened and
+    not begun is closed without any event.
     """
     fetchers = fetchers or workers
-    ahead = _Ahead(sources, pool, fetchers=fetchers, decoders=workers)
+    ahead = _Ahead(sources, pool, fetchers=fetchers, decoders=workers, is_ending=is_ending)
     steps = [(ahead.fetch, "fetch", fetchers), (ahead.decode, "decode", workers)]
     threads = [
         threading.Thread(target=step, name=f"{name}-{number}", daemon=True)
@@ -183,9 +185,16 @@ class _Stopped(Exception):
 
 class _Ahead:
     def __init__(
-        self, sources: Iterator[Source], pool: DecodePool, *, fetchers: int, decoders: int
+        self,
+        sources: Iterator[Source],
+        pool: DecodePool,
+        *,
+        fetchers: int,
+        decoders: int,
+        is_ending: Callable[[], bool],
     ) -> None:
         self._sources = sources
+        self._is_ending = is_ending
         self._pool = pool
         self._decoders = decoders
         self._next = threading.Lock()
@@ -303,7 +312,10 @@ class _Ahead:
 
     def _decode_all(self) -> None:
         while (fetched := self._next_fetched()) is not None:
-            self._put(self._events, self._decoded(fetched))
+            if self._is_ending():
+                fetched.abandon()
+            else:
+                self._put(self._events, self._decoded(fetched))
             self._count(-1)
 
     def _next_fetched(self) -> _Fetched | None:

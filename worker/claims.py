@@ -71,6 +71,22 @@ def _machine() -> str:
     return f"{socket.gethostname()}:{space}"
 
 
+class Pace:
+    """How many items a worker claims at a time."""
+
+    def __init__(self, least: int) -> None:
+        """`least` to begin with, and at least."""
+        self._least = least
+        self.limit = least
+
+    def note(self, given: int, seconds: float) -> None:
+        """So many were given out in that time: claim by that the next time."""
+        wanted = round(given * CLAIM_FOR_S / max(seconds, 1e-3))
+        most = max(self._least, MOST_AT_A_TIME)
+        # At most twice as many as before: one quick moment says little.
+        self.limit = max(self._least, min(wanted, 2 * self.limit, most))
+
+
 class Claims:
     """The items that this worker holds. A thread extends their leases; leaving hands them back."""
 
@@ -94,8 +110,7 @@ class Claims:
         self._patience = patience
         self._priority = priority
         self._idle_poll_s = idle_poll_s
-        #: How many are claimed at a time at present.
-        self._limit = ahead
+        self._pace = Pace(ahead)
         #: Guards what follows, and is told when something of it changes.
         self._changed = threading.Condition()
         self._held: dict[int, Claim] = {}
@@ -169,7 +184,7 @@ class Claims:
                     yield claim
                 else:
                     self._let_go(claim)
-            self._pace(given, time.monotonic() - began)
+            self._pace.note(given, time.monotonic() - began)
 
     def wake(self, *, urgent: bool = False) -> None:
         """Work may have come; `urgent` goes before what waits here. From any thread."""
@@ -249,15 +264,8 @@ class Claims:
         if self._suspects_are_due():
             return self._claim_suspect(without_models)
         return self._patience.through(
-            lambda: self._lease(self._limit, self._priority, without_models)
+            lambda: self._lease(self._pace.limit, self._priority, without_models)
         )
-
-    def _pace(self, given: int, seconds: float) -> None:
-        """So many were given out in that time: claim by that the next time."""
-        per_claim = round(given * CLAIM_FOR_S / max(seconds, 1e-3))
-        most = max(self._ahead, MOST_AT_A_TIME)
-        # At most twice as many as before: one quick moment says little.
-        self._limit = min(max(per_claim, self._ahead), 2 * self._limit, most)
 
     def _claim_urgent(self, without_models: Collection[int]) -> list[Claim]:
         """Interactive items, if somebody said that there are some."""

@@ -47,8 +47,9 @@ _KNOWN_SCANS = 1000
 #: How often scans are looked at for their end while work goes on.
 _CLOSE_EVERY_S = 1.0
 _ROOM_LOOK_S = 0.02
-#: How long an item in bulk waits in a batch for company while more is on its way.
-BULK_PATIENCE_S = 2.0
+#: How long an item in bulk waits in a batch for company while more is on its way. That costs no
+#: time: what keeps batches from filling is slower than the networks, and they have to wait for it.
+BULK_PATIENCE_S = 5.0
 
 
 class Watch:
@@ -161,7 +162,9 @@ class Desk:
 
     def engines_in_use(self) -> set[EngineKey]:
         """Engines that items on their way need."""
-        return {source.judging.engine for source in list(self._open.values())}
+        # By scan first: items are many, and scans are few.
+        scans_ = {source.judging.scan_id: source.judging for source in list(self._open.values())}
+        return {judging.engine for judging in scans_.values()}
 
     def faces_kept(self, key: Hashable) -> int:
         """How many faces of an item on its way are to be cut for keeping, at most."""

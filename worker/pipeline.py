@@ -96,6 +96,8 @@ class Pipeline:
                 pool,
                 workers=self.settings.decode_workers,
                 fetchers=self.settings.fetch_workers,
+                # What was only fetched is handed back with all that is still held at the end.
+                is_ending=self.stop.is_set,
             )
             try:
                 self._judge(desk, events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 import uuid
@@ -68,9 +69,9 @@ class Judging:
             keeping=scan.keep,
         )
 
-    @property
+    @functools.cached_property
     def engine(self) -> EngineKey:
-        """Which engine judges its items."""
+        """Which engine judges its items; asked for at every event of every item."""
         return EngineKey(self.model_version_id, tuple(sorted(self.settings.items())))
 
 
@@ -189,7 +190,7 @@ class ItemSource:
 
     def _take_over(self, sha256: bytes, started: float) -> bool:
         """Whether equal bytes have a verdict, and crops where this item is to have some, too."""
-        with self.database.transaction() as session:
+        with self.database.reading() as session:
             known = verdicts.find_shared(
                 session,
                 sha256=sha256,
@@ -197,8 +198,11 @@ class ItemSource:
                 plan=self.judging.plan,
                 settings=self.judging.settings,
             )
-            verdict = None if known is None else verdicts.called(session, known)
-            if known is None or verdict is None:
+        if known is None:
+            return False
+        with self.database.transaction() as session:
+            verdict = verdicts.called(session, known)
+            if verdict is None:
                 return False
             sources = crops.of_verdict(session, known)
         kept = self._copied(verdict, sources)

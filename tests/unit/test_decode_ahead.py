@@ -155,6 +155,25 @@ def test_leaving_early_closes_what_was_opened_and_ends_all_threads() -> None:
     assert 0 < len(opened) < len(items)
 
 
+def test_what_is_opened_and_not_begun_when_the_work_ends_is_closed_without_a_word() -> None:
+    ending, begun, go = threading.Event(), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        go.wait()
+
+    items = [Item(key=str(number)) for number in range(3)]
+    events = decode_ahead(
+        iter(items), cast("DecodePool", Pool(wait)), workers=1, is_ending=ending.is_set
+    )
+    assert isinstance(next(events), Lull)
+    begun.wait()
+    ending.set()
+    go.set()
+    assert [event.key for event in events if isinstance(event, Ended)] == ["0"]
+    assert all(item.closed.is_set() for item in items)
+
+
 def test_a_fault_of_the_program_is_raised_by_the_consumer() -> None:
     with pytest.raises(ZeroDivisionError):
         list(ahead([Item(key="a", opening=lambda: 1 // 0)]))
