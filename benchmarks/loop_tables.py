@@ -1,17 +1,30 @@
-"""The tables that `benchmarks.loop` prints."""
+"""The tables that `benchmarks.loop` prints, and the part of docs/results.md that it writes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from rich.console import Console
 from rich.table import Table
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
+from benchmarks import marked
+from core.vocabulary import Label, ReviewState
+from db.labels import Word
+from db.tables import Review
+from training import gate as gates
 from training import metrics
 from training.crops import Medium
+
+#: The part of the document between the marks of this name.
+MARK = "loop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,18 +36,162 @@ class Found:
     score: float | None
 
 
-def sizes(parts: Mapping[str, Sequence[Medium]], generator: str) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What people have said."""
+
+    reported: int
+    #: Judged reviews by where they came from.
+    judged: Mapping[str, int]
+    #: Labelled persons by label.
+    labels: Mapping[str, int]
+
+    @classmethod
+    def of(cls, session: Session, words: Sequence[Word], *, reported: int) -> Told:
+        """As the rows have it."""
+        query = select(Review.source, func.count()).where(Review.state == ReviewState.JUDGED)
+        counted = session.execute(query.group_by(Review.source))
+        return cls(
+            reported=reported,
+            judged={str(source): count for source, count in counted.tuples()},
+            labels=Counter(str(word.label) for word in words),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """One table, for the terminal and for Markdown."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What was said, on the terminal at once and as Markdown in the end."""
+
+    console: Console = field(default_factory=lambda: Console(width=120))
+    lines: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        """A sentence."""
+        self.console.print(text)
+        self.lines.extend([text, ""])
+
+    def table(self, grid: Grid) -> None:
+        """A table with its title."""
+        table = Table(*grid.columns, title=grid.title)
+        for row in grid.rows:
+            table.add_row(*row)
+        self.console.print(table)
+        rule = ["---"] * len(grid.columns)
+        self.lines.extend([f"**{grid.title}**", "", _line(grid.columns), _line(rule)])
+        self.lines.extend([*map(_line, grid.rows), ""])
+
+    def write(self, path: Path) -> None:
+        """Between the marks of a document."""
+        marked.replace(path, MARK, ["", *self.lines])
+
+
+def sizes(parts: Mapping[str, Sequence[Medium]], generator: str) -> Grid:
     """Media of each part; `parts` in the order of the columns."""
-    table = Table("media", "known", "golden", "first scan", "last scan", title="stills, by group")
-    rows = {
+    belongs = {
         f"{generator} (unseen)": lambda m: m.generator == generator,
         "other fakes": lambda m: m.label == "fake" and m.generator != generator,
         "reals": lambda m: m.label == "real",
     }
-    for name, belongs in rows.items():
-        counts = [sum(map(belongs, media)) for media in parts.values()]
-        table.add_row(name, *map(str, counts))
-    return table
+    return Grid(
+        title="Stills, by group",
+        columns=("media", "known", "golden", "first scan", "last scan"),
+        rows=[
+            [name, *(str(sum(map(which, media))) for media in parts.values())]
+            for name, which in belongs.items()
+        ],
+    )
+
+
+def verdicts(title: str, found: Sequence[Found], generator: str) -> Grid:
+    """What media were called."""
+    words = ("fake", "uncertain", "real", "no_face")
+    rows = []
+    for name, group in _groups(found, generator).items():
+        counts = Counter(one.verdict for one in group)
+        rows.append([name, str(len(group)), *(str(counts[word]) for word in words)])
+    return Grid(title=title, columns=("media", "n", *words), rows=rows)
+
+
+def told(told: Told) -> str:
+    """How much was judged, and why."""
+    judged = ", ".join(f"{count} {source}" for source, count in sorted(told.judged.items()))
+    said = f"{told.labels.get(Label.FAKE, 0)} persons fake, {told.labels.get(Label.REAL, 0)} real"
+    return f"Users reported {told.reported}; people judged {judged}: {said}."
+
+
+def gate(decision: Mapping[str, Any]) -> Grid:
+    """Each figure, and what the gate asked of it."""
+    rows = []
+    for check in decision["checks"]:
+        sign = ">" if check["set"] == gates.FLAGGED_SET else ">="
+        rows.append(
+            [
+                f"{check['set']}, {check['media']} media",
+                check["figure"],
+                f"{check['before']:.3f}",
+                f"{check['after']:.3f}",
+                f"{check['change']:+.3f} [{check['low']:+.3f}, {check['high']:+.3f}]",
+                f"{sign} {check['needed']:+.3f}: {'met' if check['passed'] else 'not met'}",
+            ]
+        )
+    return Grid(
+        title=f"The gate {'let it pass' if decision['passed'] else 'refused'}",
+        columns=("set", "figure", "before", "after", "change, 90% interval", "its lower end"),
+        rows=rows,
+    )
+
+
+def comparison(scans: Mapping[str, Sequence[Found]], generator: str) -> Grid:
+    """Recall and AUC on new media, before and after, with bootstrap intervals."""
+    before = next(iter(scans))
+    reals = {name: _groups(found, generator)["reals"] for name, found in scans.items()}
+    rows = []
+    for group in _groups(scans[before], generator):
+        found = {name: _groups(each, generator)[group] for name, each in scans.items()}
+        called = "called fake" if group != "reals" else "falsely called fake"
+        of = f"{group}, {len(found[before])}"
+        rows.append([of, called, *(_rate(found[n], "fake") for n in scans)])
+        rows.append(["", "passed on to a person", *(_rate(found[n], "uncertain") for n in scans)])
+        if group != "reals":
+            rows.append(["", "AUC", *(_auc(found[n], reals[n]) for n in scans)])
+    return Grid(title="New media", columns=("media", "figure", *scans), rows=rows)
+
+
+def changes(scans: Mapping[str, Sequence[Found]], generator: str) -> Grid:
+    """How much each figure changed: both versions on the same draw, groups drawn whole."""
+    rows = []
+    for group in _groups(next(iter(scans.values())), generator):
+        before, after = (
+            {one.medium.path: one for one in _groups(found, generator)[group]}
+            for found in scans.values()
+        )
+        paths = [p for p in before if None not in (before[p].score, after[p].score)]
+        called = "called fake" if group != "reals" else "falsely called fake"
+        hits = [
+            np.array([[float(side[path].verdict == "fake") for path in paths]])
+            for side in (before, after)
+        ]
+        groups = [before[path].medium.group for path in paths]
+        rows.append([group, called, _paired(hits[1] - hits[0], groups)])
+    return Grid(
+        title="What changed on new media", columns=("media", "figure", "change, 95%"), rows=rows
+    )
+
+
+# --- helpers ------------------------------------------------------------------------------------
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _groups(found: Sequence[Found], generator: str) -> dict[str, list[Found]]:
@@ -47,58 +204,12 @@ def _groups(found: Sequence[Found], generator: str) -> dict[str, list[Found]]:
     }
 
 
-def verdicts(title: str, found: Sequence[Found], generator: str) -> Table:
-    """What media were called."""
-    table = Table("media", "n", "fake", "uncertain", "real", "no face", title=title)
-    for name, group in _groups(found, generator).items():
-        counts = Counter(one.verdict for one in group)
-        words = ("fake", "uncertain", "real", "no_face")
-        table.add_row(name, str(len(group)), *(str(counts[word]) for word in words))
-    return table
-
-
-def told(told: Counter[str]) -> str:
-    """How much was judged, and why."""
-    sources = ", ".join(
-        f"{told[word]} {word}" for word in ("report", "audit", "uncertain") if told[word]
-    )
-    return f"judged: {sources}; {told['fake']} said to be fake, {told['real']} real"
-
-
-def gate(decision: Mapping[str, Any]) -> Table:
-    """Each figure, and what the gate asked of it."""
-    title = f"gate: {'passed' if decision['passed'] else 'refused'}"
-    table = Table("set", "figure", "n", "before", "after", "change", "needed", title=title)
-    for check in decision["checks"]:
-        change = f"{check['change']:+.3f} [{check['low']:+.3f}, {check['high']:+.3f}]"
-        needed = f"{'>' if check['set'] == 'flagged' else '>='} {check['needed']:+.3f}"
-        table.add_row(
-            check["set"],
-            check["figure"],
-            str(check["media"]),
-            f"{check['before']:.3f}",
-            f"{check['after']:.3f}",
-            change,
-            f"{needed} {'ok' if check['passed'] else 'NOT MET'}",
-        )
-    return table
-
-
-def comparison(scans: Mapping[str, Sequence[Found]], generator: str) -> Table:
-    """Recall and AUC on new media, before and after, with bootstrap intervals."""
-    before, after = scans
-    table = Table("new media", "n", "figure", before, after, title="last scan")
-    reals = {name: _groups(found, generator)["reals"] for name, found in scans.items()}
-    for group in _groups(scans[before], generator):
-        found = {name: _groups(each, generator)[group] for name, each in scans.items()}
-        size = str(len(found[before]))
-        called = "called fake" if group != "reals" else "falsely called fake"
-        table.add_row(group, size, called, *(_rate(found[n], "fake") for n in scans))
-        passed_on = (_rate(found[n], "uncertain") for n in scans)
-        table.add_row("", "", "passed on to a person", *passed_on)
-        if group != "reals":
-            table.add_row("", "", "AUC", *(_auc(found[n], reals[n]) for n in scans))
-    return table
+def _paired(change: npt.NDArray[np.float64], groups: Sequence[str]) -> str:
+    clusters = np.unique(np.array(groups), return_inverse=True)[1].astype(np.int64)
+    weights = metrics.draw(clusters)
+    values = (weights * change).sum(1) / weights.sum(1)
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    return f"{values[0]:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _rate(found: Sequence[Found], verdict: str) -> str:
@@ -107,7 +218,7 @@ def _rate(found: Sequence[Found], verdict: str) -> str:
     if not faces:
         return "-"
     low, high = metrics.rate_bounds(hits, len(faces))
-    return f"{hits}/{len(faces)} = {hits / len(faces):.2f} [{low:.2f}, {high:.2f}]"
+    return f"{hits} of {len(faces)}: {hits / len(faces):.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _auc(fakes: Sequence[Found], reals: Sequence[Found]) -> str:
