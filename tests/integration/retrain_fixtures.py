@@ -129,10 +129,11 @@ def a_reviewed_scan(
     *,
     model_version_id: int,
     only: int | None = None,
+    second_look_share: float = 0.0,
 ) -> uuid.UUID:
     """A scan of faces, every second one fake, all called real; and what the reviewer says.
 
-    `only` keeps the real (0) or the fake ones (1).
+    `only` keeps the real (0) or the fake ones (1); of a share a second reviewer is asked.
     """
     numbers = [number for number in numbers if only in (None, number % 2)]
     uris = {f"file:///{number}.png": number for number in numbers}
@@ -148,7 +149,7 @@ def a_reviewed_scan(
         assert crops.keep(session, claim.item_id, claim.attempt, kept, **given)
     while (item := review_queue.claim_next(session, reviewer)) is not None:
         said = Label.FAKE if truth[item.item_id] else Label.REAL
-        review_fixtures.say(session, reviewer, item, said)
+        review_fixtures.say(session, reviewer, item, said, second_look_share=second_look_share)
     return scan_id
 
 
