@@ -28,6 +28,7 @@ from detector.frames import Pixels
 from detector.score import Scorer
 from detector.spec import Card, Input
 
+CPU = torch.device("cpu")
 ARCHITECTURE, SIZE_PX = "timm:efficientnet_b0", 224
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 #: Ratios of processor time asked for: must, stretch.
@@ -62,13 +63,15 @@ def networks() -> list[Network]:
     ]
 
 
-def eager(network: Network, crops: Pixels) -> torch.Tensor:
+def eager(network: Network, crops: Pixels, device: torch.device = CPU) -> torch.Tensor:
     """The usual lines: to a float tensor, channels first, normalise, forward."""
     spec = network.card.input
-    values = torch.from_numpy(crops).permute(0, 3, 1, 2).contiguous().float() / 255
-    mean, std = (torch.tensor(three).view(1, 3, 1, 1) for three in (spec.mean, spec.std))
+    values = torch.from_numpy(crops).to(device).permute(0, 3, 1, 2).contiguous().float() / 255
+    mean, std = (
+        torch.tensor(three, device=device).view(1, 3, 1, 1) for three in (spec.mean, spec.std)
+    )
     with torch.no_grad():
-        return network.module((values - mean) / std)
+        return network.module.to(device)((values - mean) / std).cpu()
 
 
 def faces_of(folder: Path, spec: Input, count: int) -> Pixels:
@@ -86,17 +89,22 @@ def faces_of(folder: Path, spec: Input, count: int) -> Pixels:
 
 
 def compare(
-    network: Network, *, batch: int, rounds: int, least: int = timing.LEAST_ROUNDS
+    network: Network,
+    *,
+    batch: int,
+    rounds: int,
+    least: int = timing.LEAST_ROUNDS,
+    device: torch.device = CPU,
 ) -> list[timing.Row]:
     """Scorers on PyTorch alone and on the fastest engine, beside eager PyTorch."""
     faces = sample.faces(network.card.input.size_px)
     crops = np.concatenate([faces] * -(-batch // len(faces)))[:batch]
     plain = replace(network, module=copy.deepcopy(network.module))
-    torch_alone = _scorer(network, EngineChoice.TORCH, batch)
-    fastest = _scorer(network, EngineChoice.AUTO, batch)
+    torch_alone = _scorer(network, EngineChoice.TORCH, batch, device)
+    fastest = _scorer(network, EngineChoice.AUTO, batch, device)
     measured = timing.measure(
         {
-            "eager": lambda: eager(plain, crops),
+            "eager": lambda: eager(plain, crops, device),
             "torch": lambda: torch_alone.score(crops),
             "fastest": lambda: fastest.score(crops),
         },
@@ -141,8 +149,11 @@ def differences(network: Network, crops: Pixels) -> str:
     )
 
 
-def _scorer(network: Network, choice: EngineChoice, batch: int) -> Scorer:
-    return Scorer(copy.deepcopy(network.module), network.card, batch=batch, engine=choice)
+def _scorer(
+    network: Network, choice: EngineChoice, batch: int, device: torch.device = CPU
+) -> Scorer:
+    module = copy.deepcopy(network.module)
+    return Scorer(module, network.card, device=device, batch=batch, engine=choice)
 
 
 def main() -> None:

@@ -2,11 +2,13 @@
 
     python -m benchmarks.speed            # also: make bench
     python -m benchmarks.speed --quick    # one round each: a look, no measurement
+    python -m benchmarks.speed --write    # into docs/performance.md and README.md as well
 
 Both sides of a row run in turns in one process, each once to warm up and then at least five times;
 medians are compared. Processor time counts the decoder helpers, too. Networks use one thread each;
-cv2 decodes with as many as it likes. Media are made on the spot, but for the 720p frames, which
-come from labelled films where there are any.
+cv2 decodes with as many as it likes. Media are made on the spot, but for the 720p frames and some
+films, which are labelled ones where there are any. Each part that was measured is kept in
+`out/bench/speed.json`, so that `--parts` renews a part of the table.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 import io
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +27,8 @@ from typing import BinaryIO
 import torch
 from rich.console import Console
 
-from benchmarks import classifier, faces, media, naive, stored, timing
+from benchmarks import classifier, faces, media, naive, speed_table, stored, timing
+from benchmarks.speed_table import Cells
 from core.vocabulary import EngineChoice, SamplingPlan
 from detector import artifact, videos
 from detector.analyze import Analysis, Analyzer
@@ -47,9 +50,10 @@ STREAM_BITS_PER_S = 5_000_000
 #: A picture of two megapixels.
 STILL = (1632, 1224)
 PARTS = ("faces", "classifier", "decode", "bytes", "video", "image")
-
-#: One line of the table.
-Cells = tuple[str, ...]
+#: Asked for of nearest keyframes: must, stretch.
+KEYFRAME_TARGETS = {"must": 12.0, "stretch": 20.0}
+#: Labelled films that are decoded, of at least so many rows.
+FILMS, FILM_ROWS = 8, 480
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +120,11 @@ class Bench:
             bits_per_s=bits_per_s,
         )
 
+    def minute(self) -> Path:
+        """Six times a film of ten seconds as a website sends it."""
+        every_two = self.film(media.EVERY_TWO_SECONDS, bits_per_s=STREAM_BITS_PER_S)
+        return media.repeated(self.folder / "minute.mp4", every_two, times=6)
+
     def row(
         self,
         part: str,
@@ -144,29 +153,67 @@ def rows_of_faces(bench: Bench) -> Iterator[Cells]:
 def rows_of_classifier(bench: Bench) -> Iterator[Cells]:
     """Crops in batches of sixteen."""
     for network in classifier.networks():
-        rows = classifier.compare(network, batch=16, rounds=bench.rounds, least=bench.least)
+        rows = classifier.compare(
+            network, batch=16, rounds=bench.rounds, least=bench.least, device=bench.device
+        )
         for row in rows:
             yield (f"classifier, {row.part}", *timing.cells(row)[1:])
 
 
 def rows_of_decode(bench: Bench) -> Iterator[Cells]:
-    """Sixteen frames of ten seconds of 1080p, out of a helper process."""
-    against = "cv2 in sequence"
+    """Sixteen frames of 1080p out of a helper process, or as many as there are keyframes."""
     for every, plan, targets in (
         (media.ENCODERS_OWN, EXACT, {"must": 1.3, "must_wall": 2.0}),
         (media.EVERY_TWO_SECONDS, EXACT, {}),
-        (media.EVERY_HALF_SECOND, NEAR_KEYFRAMES, {"must": 12.0, "stretch": 20.0}),
+        (media.EVERY_HALF_SECOND, NEAR_KEYFRAMES, KEYFRAME_TARGETS),
+        (media.EVERY_TWO_SECONDS, NEAR_KEYFRAMES, KEYFRAME_TARGETS),
     ):
-        path = bench.film(every)
-        wanted = planned(path, plan)
-        keyframes = f"keyframe every {every / media.FPS:.3g} s"
-        yield bench.row(
-            f"{len(wanted)} frames, {plan}, 1080p {SECONDS} s, {keyframes}",
-            against,
-            partial(bench.detector.frames, path, plan),
-            partial(naive.read, path, FRAMES, wanted),
-            **targets,
-        )
+        what = f"1080p {SECONDS} s, keyframe every {every / media.FPS:.3g} s"
+        yield row_of_films(bench, [bench.film(every)], plan, what, targets)
+    what = "1080p 60 s, 5 Mbit/s, keyframe every 2 s"
+    yield row_of_films(bench, [bench.minute()], NEAR_KEYFRAMES, what, KEYFRAME_TARGETS)
+    films = labelled_films()
+    if films:
+        what = f"{len(films)} labelled films"
+        yield row_of_films(bench, films, EXACT, what, {})
+        yield row_of_films(bench, films, NEAR_KEYFRAMES, what, KEYFRAME_TARGETS)
+
+
+def row_of_films(
+    bench: Bench,
+    films: Sequence[Path],
+    plan: SamplingPlan,
+    what: str,
+    targets: Mapping[str, float],
+) -> Cells:
+    """Both sides decode the same frames of each film."""
+    wanted = [planned(path, plan) for path in films]
+
+    def ours() -> None:
+        for path in films:
+            bench.detector.frames(path, plan)
+
+    def theirs() -> None:
+        for path, frames in zip(films, wanted, strict=True):
+            naive.read(path, FRAMES, frames)
+
+    used = sum(map(len, wanted))
+    part = f"{plan}, {what} ({used} frames used)"
+    return bench.row(part, "cv2 in sequence", ours, theirs, **targets)
+
+
+def labelled_films() -> list[Path]:
+    """Some of the labelled films that are not small, evenly picked."""
+    folder = faces.labelled_media()
+    if folder is None:
+        return []
+    found = []
+    for path in naive.find_files(folder):
+        with path.open("rb") as file:
+            info = probe(file, Limits())
+        if min(info.width, info.height) >= FILM_ROWS:
+            found.append(path)
+    return found[:: max(1, len(found) // FILMS)][:FILMS]
 
 
 def planned(path: Path, plan: SamplingPlan) -> list[int]:
@@ -179,8 +226,7 @@ def planned(path: Path, plan: SamplingPlan) -> list[int]:
 
 def rows_of_bytes(bench: Bench) -> Iterator[Cells]:
     """What is fetched of a minute of 1080p in S3."""
-    every_two = bench.film(media.EVERY_TWO_SECONDS, bits_per_s=STREAM_BITS_PER_S)
-    minute = media.repeated(bench.folder / "minute.mp4", every_two, times=6)
+    minute = bench.minute()
     size = minute.stat().st_size
     with stored.in_s3(minute) as fetched:
         for plan, must, stretch in ((EXACT, 0.50, 0.41), (NEAR_KEYFRAMES, 0.20, 0.15)):
@@ -200,7 +246,9 @@ def rows_of_bytes(bench: Bench) -> Iterator[Cells]:
 
 def rows_of_video(bench: Bench) -> Iterator[Cells]:
     """One film from its bytes to its verdict, networks loaded."""
-    own, dense = bench.film(media.ENCODERS_OWN), bench.film(media.EVERY_HALF_SECOND)
+    own, dense, usual = map(
+        bench.film, (media.ENCODERS_OWN, media.EVERY_HALF_SECOND, media.EVERY_TWO_SECONDS)
+    )
     script = naive.Script(frames=FRAMES, model=artifact.DEFAULT_FOLDER, device=str(bench.device))
     reduced = FaceFinder(device=bench.device, engine=EngineChoice.AUTO)
     # As the script looks: at full frames, for faces from 20 px, as sure as MTCNN itself asks for.
@@ -218,13 +266,22 @@ def rows_of_video(bench: Bench) -> Iterator[Cells]:
     ):
         analyzer, wanted = bench.detector.analyzer(finder), planned(path, plan)
         yield bench.row(
-            f"one video end to end, {name}",
+            f"one video end to end, {name} ({len(wanted)} frames)",
             "naive script",
             partial(bench.detector.judge, analyzer, path, plan),
             partial(script.scan, path, wanted),
             must=must,
             stretch=stretch,
         )
+    frames = len(planned(usual, NEAR_KEYFRAMES))
+    yield bench.row(
+        f"one video end to end, keyframe every 2 s, reduced for faces ({frames} frames)",
+        f"naive script, its {FRAMES} frames",
+        partial(bench.detector.judge, bench.detector.analyzer(reduced), usual, NEAR_KEYFRAMES),
+        partial(script.scan, usual),
+        must=15.0,
+        stretch=22.0,
+    )
 
 
 def rows_of_image(bench: Bench) -> Iterator[Cells]:
@@ -273,16 +330,24 @@ def main() -> None:
             detector=Detector(pool=pool, device=device),
         )
         for part in arguments.parts.split(","):
-            _add(table.add_row, ROWS[part](bench), console)
+            began = speed_table.now(device, rounds)
+            rows = _added(table.add_row, ROWS[part](bench), console)
+            if not arguments.quick:
+                speed_table.keep(part, rows, began)
     console.print(table)
     console.print(f"{timing.machine()} ({load:.1f} at the start); {device}; one thread a network")
+    if arguments.write:
+        speed_table.write(PARTS)
 
 
-def _add(add: Callable[..., None], rows: Iterator[Cells], console: Console) -> None:
+def _added(add: Callable[..., None], rows: Iterator[Cells], console: Console) -> list[Cells]:
+    done = []
     for row in rows:
+        done.append(row)
         add(*row)
         # Each row as soon as it is there: the whole takes minutes.
         console.print(f"[dim]{' | '.join(row)}[/]", highlight=False)
+    return done
 
 
 @contextmanager
@@ -311,7 +376,11 @@ def _arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--parts", type=_parts, default=",".join(PARTS), help="which rows (all)")
     parser.add_argument("--media", type=Path, help="keep the made media here for the next run")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    return parser.parse_args(given)
+    parser.add_argument("--write", action="store_true", help="into the documents, too")
+    arguments = parser.parse_args(given)
+    if arguments.write and arguments.quick:
+        parser.error("--quick is no measurement: nothing is written of it")
+    return arguments
 
 
 if __name__ == "__main__":
