@@ -82,6 +82,7 @@ def create(
         board=Board(opened),
         counted=Counted(opened),
         links=Links(settings),
+        desk_media=Links(settings, kind="desk-media", path="/review/media/"),
         explanations=Links(settings, kind="explanation", path="/review/explanations/"),
         crops=Links(settings, kind="crop", path="/review/crops/"),
         pulses=(pulses := Pulses(settings)),

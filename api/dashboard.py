@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from api import templates
+from api import figures, review_views, templates
+from api.alerts import alerts
 from api.review_pages import sign_in_first
 from api.services import Given
 from api.sessions import Guest
@@ -18,9 +19,13 @@ def dashboard_page(visitor: Guest, request: Request, services: Given) -> Respons
     """How things stand."""
     if visitor is None:
         return sign_in_first(request)
+    board = services.counted.board()
+    workers = review_views.workers(services)
     return templates.page(
         "dashboard",
         visitor,
-        board=services.counted.board(),
+        board=board,
+        workers=workers,
+        alerts=alerts(figures.seen(board, workers)),
         limits={"moved": dashboard.MOVED, "other": dashboard.OTHER, "few": dashboard.FEW},
     )

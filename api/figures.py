@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from api import charts
+from api.alerts import Seen
 from api.charts import Bars, Curve, Intervals
 from core.errors import NoModelInUse
 from core.vocabulary import Verdict
@@ -31,9 +32,9 @@ KEPT_FOR, KEPT_S = 10.0, 5.0
 RUNS = 5
 #: Rates, as the page calls them.
 RATES = {
-    "false_negative_rate": "Fakes called real, of all fakes",
-    "false_positive_rate": "Others called fake, of all others",
-    "prevalence": "Fakes, of all items with a judged face",
+    "false_negative_rate": "Missed: fakes called real, of all fakes",
+    "false_positive_rate": "False alarms: others called fake, of all others",
+    "prevalence": "Prevalence: fakes, of all items with a judged face",
 }
 
 
@@ -77,6 +78,8 @@ class Board:
     drift_plot: Curve | None
     reviewers: list[Reviewer]
     runs: list[Run]
+    #: Items of the last day's scans that failed, by error code.
+    failed: dict[str, int]
 
     @property
     def waiting(self) -> int:
@@ -87,6 +90,19 @@ class Board:
     def oldest_s(self) -> float | None:
         """How long the oldest of them waits."""
         return max((line.oldest_s for line in self.backlog if line.oldest_s), default=None)
+
+
+def seen(board: Board, workers: int | None) -> Seen:
+    """What alerts are made of; `workers` live now, None where nobody can say."""
+    return Seen(
+        workers=workers,
+        backlog=board.backlog,
+        judged=sum(board.days[-1].verdicts.values()) if board.days else 0,
+        failed=board.failed,
+        drift=board.drift,
+        agreement=board.reviewers[0].agreement if board.reviewers else None,
+        run=board.runs[0].record if board.runs else None,
+    )
 
 
 class Counted:
@@ -129,6 +145,7 @@ def read(session: Session) -> Board:
         drift_plot=_drift_plot(drift) if drift else None,
         reviewers=_reviewers(session),
         runs=_runs(session),
+        failed=dashboard.failed_lately(session),
     )
 
 

@@ -58,13 +58,20 @@ def get_media(
     range: Annotated[str | None, Header(max_length=100)] = None,
 ) -> StreamingResponse:
     """What a link leads to: the object as it was judged, or a range of it."""
-    item_id = services.links.item_of(token)
+    return send(services, services.links.item_of(token), range)
+
+
+def send(services: Services, item_id: int, wanted: str | None) -> StreamingResponse:
+    """An item's bytes, or the range of them that a header wants.
+
+    Raises NotFound for an item that was not judged, and what storage raises.
+    """
     with services.database.transaction() as session:
         stored = items.stored(session, item_id)
     if stored.format is None:
         raise NotFound("The item was not judged; there is nothing to show.")
     file = _open(services, stored)
-    span = Span.of(range, file.size)
+    span = Span.of(wanted, file.size)
     headers = _headers(stored.format, item_id) | span.headers(file.size)
     if span.is_empty:
         file.close()

@@ -25,7 +25,7 @@ _KINDS = {
         f"{name}.js": _JS
         for name in ("desk", "sign-in", "queue", "item", "medium", "faces", "time")
     },
-    **{f"{name}.js": _JS for name in ("preferences", "scans")},
+    **{f"{name}.js": _JS for name in ("outbox", "preferences", "scans")},
 }
 #: Scripts and styles come from here, pictures also from the visitor's own files (blob:).
 _POLICY = "; ".join(

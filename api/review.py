@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, Header, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from api import review_views
+from api import media, review_views
 from api.item_schemas import ItemId
 from api.services import Given, Services
-from api.sessions import Reviewing, Visitor
+from api.sessions import Reviewing, Viewing, Visitor
 from core.vocabulary import Label
 from db import crops, explanations, review_queue, review_sheets, reviews
 
@@ -59,6 +59,16 @@ def next_item(visitor: Reviewing, services: Given) -> Answer:
         found = review_queue.claim_next(session, visitor.reviewer)
         item = None if found is None else _shown(session, services, visitor, found.review_id)
     return {"item": item}
+
+
+@router.get("/standing")
+def standing(visitor: Reviewing, services: Given) -> Answer:
+    """How much waits for this reviewer, and how much of it was done."""
+    with services.database.transaction() as session:
+        waiting = review_queue.waiting_for(session, visitor.reviewer)
+        today = review_sheets.judged_today(session, visitor.reviewer)
+        held = len(review_queue.held(session, visitor.reviewer))
+    return {"waiting": sum(waiting.values()), "held": held, "today": today}
 
 
 @router.get("/held")
@@ -133,7 +143,9 @@ def explain(
         verdict_id = review_sheets.held_verdict(session, visitor.reviewer, review_id)
         progress = explanations.ask(session, verdict_id, asked.frame, asked.face)
     told = progress.done or services.hints.explain(progress.id)
-    return review_views.explanation(progress, told=told, services=services)
+    return review_views.explanation(
+        progress, told=told, services=services, session_id=visitor.signed_in.id
+    )
 
 
 @router.get("/{review_id}/explanations/{explanation_id}")
@@ -147,32 +159,48 @@ def explanation(
     with services.database.transaction() as session:
         verdict_id = review_sheets.held_verdict(session, visitor.reviewer, review_id)
         progress = explanations.progress(session, verdict_id, explanation_id)
-    return review_views.explanation(progress, told=True, services=services)
+    return review_views.explanation(
+        progress, told=True, services=services, session_id=visitor.signed_in.id
+    )
 
 
 @router.get("/explanations/{token}/{part}.png")
 def explanation_picture(
     token: Annotated[str, Path(max_length=120)],
     part: Annotated[str, Path(pattern="^(crop|heat)$")],
+    signed_in: Viewing,
     services: Given,
 ) -> Response:
     """What a signed link leads to: the face, or the face under its Grad-CAM."""
-    number = services.explanations.item_of(token)
+    number = services.explanations.item_of(token, session_id=signed_in.id)
     with services.database.transaction() as session:
         crop, heat = explanations.pictures(session, number)
     return Response(crop if part == "crop" else heat, media_type="image/png", headers=_PRIVATE)
 
 
 @router.get("/crops/{token}")
-def kept_crop(token: Annotated[str, Path(max_length=120)], services: Given) -> Response:
+def kept_crop(
+    token: Annotated[str, Path(max_length=120)], signed_in: Viewing, services: Given
+) -> Response:
     """What a signed link leads to: a face as it was kept."""
-    number = services.crops.item_of(token)
+    number = services.crops.item_of(token, session_id=signed_in.id)
     with services.database.transaction() as session:
         crop = crops.get(session, number)
     picture = crops.read(services.storage, crop)
     return Response(picture, media_type="image/png", headers=_PRIVATE)
 
 
+@router.get("/media/{token}")
+def medium(
+    token: Annotated[str, Path(max_length=120)],
+    signed_in: Viewing,
+    services: Given,
+    range: Annotated[str | None, Header(max_length=100)] = None,
+) -> Response:
+    """What a signed link leads to: the object as it was judged, or a range of it."""
+    return media.send(services, services.desk_media.item_of(token, session_id=signed_in.id), range)
+
+
 def _shown(session: Session, services: Services, visitor: Visitor, review_id: int) -> Answer:
     found = review_sheets.sheet(session, visitor.reviewer, review_id)
-    return review_views.sheet(found, services)
+    return review_views.sheet(found, services, visitor.signed_in.id)

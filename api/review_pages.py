@@ -38,6 +38,7 @@ def queue_page(visitor: Guest, request: Request, services: Given) -> Response:
         held = review_queue.held(session, visitor.reviewer)
         done = review_sheets.decisions(session, visitor.reviewer)
         backlog = review_queue.backlog(session)
+        waiting = review_queue.waiting_for(session, visitor.reviewer)
         today = review_sheets.judged_today(session, visitor.reviewer)
         agreed = [one for one in reviews.agreement(session) if one.reviewer_id == visitor.caller.id]
     uris = {each.review_id: each.uri for each in held} | {each.review_id: each.uri for each in done}
@@ -45,6 +46,7 @@ def queue_page(visitor: Guest, request: Request, services: Given) -> Response:
         "queue",
         visitor,
         backlog=backlog,
+        waiting=waiting,
         why=review_queue.WHY,
         held=held,
         done=done,

@@ -6,6 +6,7 @@ from typing import Any
 
 from api import media
 from api.services import Services
+from core.errors import QueueUnavailable
 from core.vocabulary import ReviewSource
 from db import review_queue
 from db.crops import KeptCrop
@@ -22,8 +23,8 @@ _WORDS = {
 }
 
 
-def sheet(shown: Sheet, services: Services) -> dict[str, Any]:
-    """Everything that the page draws of one item."""
+def sheet(shown: Sheet, services: Services, session_id: int) -> dict[str, Any]:
+    """Everything that the page draws of one item, with links for that browser's session."""
     held = shown.assignment
     uri = services.uploads.shown(held.uri)
     return {
@@ -46,13 +47,13 @@ def sheet(shown: Sheet, services: Services) -> dict[str, Any]:
         "plan": shown.plan,
         "blur": held.blur,
         "lease_until": held.lease_until.isoformat(),
-        "medium": _medium(shown.medium, held.item_id, services),
+        "medium": _medium(shown.medium, held.item_id, services, session_id),
         "frames": list(shown.frames),
         "tracks": list(shown.tracks),
         "thresholds": shown.thresholds,
         "crop_margin": shown.card.get("input", {}).get("crop_margin", 0.2),
         "limits": [str(limit) for limit in shown.card.get("limits", ())],
-        "crops": [_crop(crop, services) for crop in shown.crops],
+        "crops": [_crop(crop, services, session_id) for crop in shown.crops],
     }
 
 
@@ -68,22 +69,40 @@ def place(source: ReviewSource) -> str:
     return f"These come after {listed}; {within}."
 
 
-def explanation(progress: Progress, *, told: bool, services: Services) -> dict[str, Any]:
+#: After so long a person wants to know what is waited for, seconds.
+_WONDERS_S = 3.0
+
+
+def explanation(
+    progress: Progress, *, told: bool, services: Services, session_id: int
+) -> dict[str, Any]:
     """How far an explanation is; `told` is whether the queue took word of it."""
-    link = services.explanations.make(progress.id).path if progress.done else None
+    waits = not progress.done and progress.error is None and progress.waited_s > _WONDERS_S
+    made = services.explanations.make(progress.id, session_id=session_id)
+    link = made.path if progress.done else None
     return {
         "id": progress.id,
         "done": progress.done,
         "error": progress.error,
         "waited_s": progress.waited_s,
         "told": told,
+        "before": progress.before,
+        "workers": workers(services) if waits else None,
         "crop": link and f"{link}/crop.png",
         "heat": link and f"{link}/heat.png",
     }
 
 
-def _medium(medium: Medium, item_id: int, services: Services) -> dict[str, Any]:
-    link = services.links.make(item_id)
+def workers(services: Services) -> int | None:
+    """How many workers live; None where nobody can say."""
+    try:
+        return len(services.pulses.all())
+    except QueueUnavailable:
+        return None
+
+
+def _medium(medium: Medium, item_id: int, services: Services, session_id: int) -> dict[str, Any]:
+    link = services.desk_media.make(item_id, session_id=session_id)
     return {
         "kind": medium.kind,
         "format": medium.format,
@@ -97,7 +116,7 @@ def _medium(medium: Medium, item_id: int, services: Services) -> dict[str, Any]:
     }
 
 
-def _crop(crop: KeptCrop, services: Services) -> dict[str, Any]:
+def _crop(crop: KeptCrop, services: Services, session_id: int) -> dict[str, Any]:
     return {
         "track": crop.track,
         "frame_index": crop.frame_index,
@@ -106,5 +125,5 @@ def _crop(crop: KeptCrop, services: Services) -> dict[str, Any]:
         "width": crop.width,
         "height": crop.height,
         "area": list(crop.area),
-        "url": services.crops.make(crop.id).path,
+        "url": services.crops.make(crop.id, session_id=session_id).path,
     }

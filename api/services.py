@@ -55,7 +55,8 @@ class Services:
     #: The dashboard's numbers.
     counted: Counted
     links: Links
-    #: To the pictures that explain faces, and to kept crops.
+    #: Of the review pages: to media, to the pictures that explain faces, and to kept crops.
+    desk_media: Links
     explanations: Links
     crops: Links
     #: What workers say of themselves.

@@ -86,6 +86,24 @@ def guest(request: Request, services: Given) -> Visitor | None:
 Guest = Annotated[Visitor | None, Depends(guest)]
 
 
+def viewing(request: Request, services: Given) -> SignedIn:
+    """Whose browser asks for what a link of his page leads to; not counted, as pages need many.
+
+    Raises Unauthenticated, ScopeMissing.
+    """
+    token = request.cookies.get(cookie_name(request), "")
+    with services.database.transaction() as session:
+        signed_in = sign_ins.find(session, token)
+    if signed_in is None:
+        raise Unauthenticated("Your session has ended; sign in again.")
+    Visitor(signed_in=signed_in, csrf="").check(Scope.REVIEW)
+    return signed_in
+
+
+#: For the signatures of routes that elements of pages ask.
+Viewing = Annotated[SignedIn, Depends(viewing)]
+
+
 def reviewing(request: Request, visitor: Guest) -> Visitor:
     """Who reviews, by script. Raises Unauthenticated, ScopeMissing, CrossSite, RateLimited."""
     if visitor is None:

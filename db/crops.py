@@ -158,6 +158,19 @@ def of_verdict(session: Session, verdict_id: int) -> list[KeptCrop]:
     return [_crop(row) for row in rows]
 
 
+def of_face(
+    session: Session, verdict_id: int, frame_index: int, face_index: int
+) -> KeptCrop | None:
+    """The crop of one face that a verdict speaks of; None where it was not kept."""
+    place = (Crop.verdict_id, Crop.frame_index, Crop.face_index)
+    which = [
+        column == value
+        for column, value in zip(place, (verdict_id, frame_index, face_index), strict=True)
+    ]
+    row = session.execute(_crops().where(*which)).first()
+    return None if row is None else _crop(row)
+
+
 def get(session: Session, crop_id: int) -> KeptCrop:
     """One kept crop. Raises NotFound: there is none, it was deleted, or it was imported."""
     row = session.execute(_crops().where(Crop.id == crop_id)).one_or_none()

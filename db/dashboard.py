@@ -20,7 +20,7 @@ from core.vocabulary import ItemStatus, Verdict
 from db import models, sampling
 from db.estimates import Estimates, estimate
 from db.models import ModelRecord
-from db.tables import ApiKey, Item
+from db.tables import ApiKey, Item, Scan
 
 DAYS = 30
 #: The scores that others are held against: the first of a model version after its promotion.
@@ -30,6 +30,8 @@ FEW = 200
 BINS = 10
 #: From here up a distribution counts as moved, and as another one: the usual limits of PSI.
 MOVED, OTHER = 0.1, 0.25
+#: Scans that are looked through for what failed lately.
+_SCANS = 100
 #: 95% quantile of chi-square with BINS - 1 degrees of freedom.
 _CHI2_95 = 16.919
 
@@ -63,6 +65,11 @@ class Drift:
     #: Scores that the others are held against.
     baseline: int
     days: Sequence[DriftDay]
+
+    @property
+    def last(self) -> DriftDay | None:
+        """The newest day that has enough scores."""
+        return next((day for day in reversed(self.days) if day.psi is not None), None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +160,17 @@ def failures(session: Session, scan_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID,
     found: dict[uuid.UUID, dict[str, int]] = {}
     for row in rows:
         found.setdefault(row.scan_id, {})[row.error_code or "unknown"] = row.items
+    return found
+
+
+def failed_lately(session: Session, *, hours: int = 24) -> dict[str, int]:
+    """Why items of the newest scans failed, by error code; of scans since then, and not all."""
+    since = func.now() - func.make_interval(0, 0, 0, 0, hours)
+    newest = select(Scan.id).where(Scan.created_at > since).order_by(Scan.created_at.desc())
+    found: dict[str, int] = {}
+    for codes in failures(session, session.scalars(newest.limit(_SCANS)).all()).values():
+        for code, items in codes.items():
+            found[code] = found.get(code, 0) + items
     return found
 
 

@@ -16,10 +16,14 @@ from sqlalchemy.orm import Session
 
 from core.errors import NotFound
 from core.vocabulary import SamplingPlan
+from db import crops
+from db.crops import KeptCrop
 from db.tables import Explanation, FaceScore, Item, VerdictRow
 
 #: Long enough for a reviewer to come back to it; what is explained can be explained again.
 KEPT = timedelta(days=1)
+#: So long a page waits; what is older is wanted by nobody, and no worker begins it.
+WANTED = timedelta(seconds=90)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +37,8 @@ class Progress:
     error: str | None
     #: How long it has been waited for, seconds.
     waited_s: float
+    #: How many others a worker would take before it.
+    before: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +54,9 @@ class Job:
     frame_index: int
     #: x1, y1, x2, y2 in pixels of the upright frame.
     box: tuple[float, float, float, float]
+    #: The face as it was kept, which spares fetching and decoding the medium; None where it was
+    #: not.
+    kept: KeptCrop | None = None
 
 
 def ask(session: Session, verdict_id: int, frame_index: int, face_index: int) -> Progress:
@@ -92,6 +101,16 @@ def pictures(session: Session, explanation_id: int) -> tuple[bytes, bytes]:
 # --- for the worker -----------------------------------------------------------------------------
 
 
+def waiting(session: Session, *, since_s: float = 0.0) -> list[int]:
+    """What is still wanted and was asked for at least so long ago; the last one first.
+
+    Who asked last is the likeliest to be still there.
+    """
+    asked = select(Explanation.id).where(*_WANTED)
+    old = Explanation.asked_at <= func.now() - timedelta(seconds=since_s)
+    return list(session.scalars(asked.where(old).order_by(*_ORDER)))
+
+
 def job(session: Session, explanation_id: int) -> Job | None:
     """What is to be done; None where it is done, failed or nobody's any more.
 
@@ -111,6 +130,7 @@ def job(session: Session, explanation_id: int) -> Job | None:
         model_version_id=row.model_version_id,
         frame_index=row.frame_index,
         box=(row.x1, row.y1, row.x2, row.y2),
+        kept=crops.of_face(session, row.verdict_id, row.frame_index, row.face_index),
     )
 
 
@@ -129,6 +149,8 @@ def fail(session: Session, explanation_id: int, *, code: str, message: str) -> N
 _GONE = "There is no such explanation, or not any more; ask for it again."
 _PLACE = (Explanation.verdict_id, Explanation.frame_index, Explanation.face_index)
 _OPEN = (Explanation.crop.is_(None), Explanation.error_code.is_(None))
+_WANTED = (*_OPEN, Explanation.asked_at > func.now() - WANTED)
+_ORDER = (Explanation.asked_at.desc(), Explanation.id.desc())
 
 
 def _job(explanation_id: int) -> Any:
@@ -141,7 +163,8 @@ def _job(explanation_id: int) -> Any:
     return (
         select(
             *(Item.uri, Item.version, Item.etag, Item.size_bytes),
-            *(VerdictRow.plan, VerdictRow.model_version_id, Explanation.frame_index),
+            *(VerdictRow.plan, VerdictRow.model_version_id, Explanation.verdict_id),
+            *(Explanation.frame_index, Explanation.face_index),
             *(FaceScore.x1, FaceScore.y1, FaceScore.x2, FaceScore.y2),
         )
         .select_from(Explanation)
@@ -164,7 +187,19 @@ def _progress(session: Session, *conditions: Any) -> Progress:
     ).one_or_none()
     if row is None:
         raise NotFound(_GONE)
-    return Progress(id=row.id, done=row.done, error=row.error, waited_s=float(row.waited_s))
+    is_over = row.done or row.error is not None
+    return Progress(
+        id=row.id,
+        done=row.done,
+        error=row.error,
+        waited_s=float(row.waited_s),
+        before=0 if is_over else _before(session, row.id),
+    )
+
+
+def _before(session: Session, explanation_id: int) -> int:
+    ids = waiting(session)
+    return ids.index(explanation_id) if explanation_id in ids else 0
 
 
 def _end(session: Session, explanation_id: int, **values: Any) -> None:

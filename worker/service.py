@@ -34,7 +34,7 @@ from worker import active_model, reconcile, schedule
 from worker.claims import worker_name
 from worker.consumer import Consumer
 from worker.desk import Watch
-from worker.explain import Explainer
+from worker.explain import Explainer, Lane
 from worker.health import Health
 from worker.heart import Heart
 from worker.meters import Meters
@@ -43,6 +43,7 @@ from worker.pipeline import Pipeline
 from worker.request import Silent
 from worker.scan import leave_cores_to_decoders
 from worker.tasks import Context, register
+from worker.tidying import Tidying
 from worker.trainer import Trainers
 
 _log = logging.getLogger(__name__)
@@ -130,13 +131,14 @@ class Service:
         self._hint = reconcile.Hint(app)
         storage = Storage(self.settings)
         scanning = self._begin_to_scan(storage) if self.role.scans else None
+        lane = self._explaining(storage) if self.role.scans else None
         context = Context(
             settings=self.settings,
             database=self.database,
             storage=storage,
             hint=self._hint,
             pipeline=self._pipeline,
-            explainer=self._explainer(storage) if self.role.scans else None,
+            explainer=lane,
             trainers=Trainers(stop=self.stop) if self.role.trains else None,
         )
         register(app, context)
@@ -145,13 +147,22 @@ class Service:
         health = Health(
             self.settings, pipeline=self._pipeline, consumer=consumer, meters=self._meters
         )
-        with health, Heart(Pulses(self.settings), self._meters.text):
+        with (
+            health,
+            Heart(Pulses(self.settings), self._meters.text),
+            self._tidying(),
+            lane or contextlib.nullcontext(),
+        ):
             self.stop.wait()
             self.ended = self._end(consumer, scanning)
         return EXIT_SICK if self._sick else 0
 
-    def _explainer(self, storage: Storage) -> Explainer:
-        return Explainer(database=self.database, settings=self.settings, storage=storage)
+    def _tidying(self) -> contextlib.AbstractContextManager[object]:
+        trains = self.role.trains
+        return Tidying(self.database, self.settings) if trains else contextlib.nullcontext()
+
+    def _explaining(self, storage: Storage) -> Lane:
+        return Lane(Explainer(database=self.database, settings=self.settings, storage=storage))
 
     # --- the pipeline's thread ---
 

@@ -30,10 +30,10 @@ CALLBACKS_PER_TASK = 10
 
 
 class Explains(Protocol):
-    """What makes the pictures that a page asks for."""
+    """What has the pictures made that a page asks for."""
 
     def explain(self, explanation_id: int) -> None:
-        """Make them, or say why there are none."""
+        """Have them made; returns at once, so that messages do not wait for pictures."""
 
 
 class Trains(Protocol):

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import io
 import re
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import httpx2 as httpx
 import pytest
-from PIL import Image
 from sqlalchemy import insert, select, update
 
-from core.objects import Storage
-from core.settings import Settings
 from core.vocabulary import Label, ReviewState, RunState, Scope, Verdict
-from db import dashboard, explanations, models, review_queue, review_sheets, scans, verdicts
+from db import dashboard, explanations, models, review_queue, review_sheets, verdicts
 from db.review_queue import Reviewer
-from db.session import Database
 from db.tables import AuditEvent, Item, ModelVersion, Review, TrainingRun, VerdictRow
 from tests.integration import db_rows as rows
 from tests.integration import review_fixtures as queue
-from worker.explain import Explainer
 
 
 class Desk:
@@ -67,7 +61,7 @@ def item(desk, database) -> dict:
 def test_the_sheet_says_what_is_shown_and_why(item):
     assert item["source"] == "uncertain"
     assert item["why"] == review_queue.WHY["uncertain"]
-    assert item["medium"]["url"].startswith("/media/")
+    assert item["medium"]["url"].startswith("/review/media/")
     assert [face["score"] for face in item["frames"][0]["faces"]] == [0.5]
     assert item["tracks"] == [{"track": 0, "score": 0.5, "frames": 1}]
     assert (item["thresholds"], item["crops"]) == (None, [])
@@ -142,60 +136,33 @@ def test_an_explanation_is_asked_for_once_and_its_pictures_come_by_a_link(
     with database.transaction() as session:
         explanations.finish(session, first["id"], crop=b"a crop", heat=b"heat")
     done = desk.client.get(f"/review/{path}/{first['id']}").json()
-    desk.client.cookies.clear()  # a link opens without one
     answer = desk.client.get(done["heat"])
     assert (answer.content, answer.headers["content-type"]) == (b"heat", "image/png")
     crop_link = "/review/crops/" + done["heat"].split("/")[3]
     assert desk.client.get(crop_link).status_code == 410
 
 
-def explaining(database: Database, settings: Settings) -> Explainer:
-    return Explainer(database=database, settings=settings, storage=Storage(settings))
-
-
-def test_a_worker_explains_the_face_by_the_model_that_judged_it(
-    database, scan_settings, model, tmp_path
+def test_links_to_faces_open_in_their_own_session_alone_and_end_with_it(
+    desk, item, database, api_keys, tmp_path
 ):
-    picture = tmp_path / "face.png"
-    Image.effect_noise((200, 160), 80).convert("RGB").save(picture)
+    (tmp_path / "medium").write_bytes(b"0123456789")
     with database.transaction() as session:
-        version = models.find(session, model).id
-        scan_id = rows.a_scan(session, model_version_id=version, audit_probability=1.0)
-        scans.add_items(session, scan_id, [rows.an_object(picture.as_uri(), etag=None, size=None)])
-        [claim] = rows.claim_all(session, scan_id)
-        assert verdicts.record_result(session, claim, rows.a_result())
+        place = {"uri": (tmp_path / "medium").as_uri(), "etag": None, "size_bytes": None}
+        session.execute(update(Item).values(**place))
         verdict_id = session.scalars(select(VerdictRow.id)).one()
         asked = explanations.ask(session, verdict_id, 0, 0)
-        unknown = explanations.ask(session, verdict_id, 0, 7)
-    explainer = explaining(database, scan_settings)
-    for each in (asked, unknown):
-        explainer.explain(each.id)
-        explainer.explain(each.id)  # a message that comes twice
-    with database.transaction() as session:
-        assert explanations.progress(session, verdict_id, asked.id).done
-        crop, heat = (
-            Image.open(io.BytesIO(each)) for each in explanations.pictures(session, asked.id)
-        )
-        assert explanations.progress(session, verdict_id, unknown.id).error.startswith("The place")
-    assert crop.size == heat.size
-    assert crop.size[0] == crop.size[1] == 256
-
-
-def test_what_cannot_be_fetched_is_said_and_can_be_asked_again(
-    database, scan_settings, model, tmp_path
-):
-    with database.transaction() as session:
-        version = models.find(session, model).id
-        scan_id = rows.a_scan(session, (tmp_path / "gone.png").as_uri(), model_version_id=version)
-        [claim] = rows.claim_all(session, scan_id)
-        verdicts.record_result(session, claim, rows.a_result())
-        verdict_id = session.scalars(select(VerdictRow.id)).one()
-        asked = explanations.ask(session, verdict_id, 0, 0)
-    explainer = explaining(database, scan_settings)
-    explainer.explain(asked.id)
-    with database.transaction() as session:
-        assert "gone.png" in explanations.progress(session, verdict_id, asked.id).error
-        assert explanations.ask(session, verdict_id, 0, 0).error is None
+        explanations.finish(session, asked.id, crop=b"a crop", heat=b"heat")
+    heat = desk.ask(f"{item['review_id']}/explanations", {"frame": 0, "face": 0})["heat"]
+    links = (heat, item["medium"]["url"])
+    assert [desk.client.get(link).status_code for link in links] == [200, 200]
+    part = desk.client.get(links[1], headers={"Range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, b"234")
+    bea = Desk(api_keys, Scope.REVIEW, name="Bea")
+    assert [bea.client.get(link).status_code for link in links] == [410, 410]
+    assert [api_keys.anonymous().get(link).status_code for link in links] == [401, 401]
+    assert bea.client.get(links[1].replace("/review/", "/")).status_code == 410
+    desk.submit("/review/sign-out")
+    assert [desk.client.get(link).status_code for link in links] == [401, 401]
 
 
 # --- the dashboard and the operator's list ------------------------------------------------------

@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from api import charts, review_views, templates
+from api import charts, review_views, wording
 from core.vocabulary import ReviewSource
 from db import dashboard
 
@@ -88,7 +88,7 @@ def test_axes_end_at_round_numbers(highest: float, top: float) -> None:
     ("seconds", "said"), [(None, "–"), (95, "95 s"), (130, "2 min"), (7300, "2 h"), (9e5, "10 d")]
 )
 def test_spans_are_said_in_their_largest_unit(seconds: float | None, said: str) -> None:
-    assert templates.ago(seconds) == said
+    assert wording.ago(seconds) == said
 
 
 def test_the_place_in_the_queue_is_explained() -> None:
