@@ -7,9 +7,19 @@ export const WORDS = { fake: "fake", uncertain: "uncertain", unsure: "unsure", r
 export const $ = (id) => document.getElementById(id);
 
 export class Refused extends Error {
-  constructor(message, status) {
+  constructor(message, status, code = "") {
     super(message);
-    this.status = status;
+    Object.assign(this, { status, code });
+  }
+
+  // The session is over, or another one has begun in this browser: this page's token is old.
+  get ended() {
+    return this.status === 401 || this.code === "cross_site";
+  }
+
+  // The service is away or busy: the same may work in a moment.
+  get passes() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 
@@ -19,12 +29,13 @@ export async function ask(method, path, body) {
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
+    // What was sent arrives, also when the page is left.
+    answer = await fetch(path, { method, headers, keepalive: method === "POST", body: body === undefined ? undefined : JSON.stringify(body) });
   } catch {
-    throw new Refused("The service cannot be reached. Nothing was saved; try again.", 0);
+    throw new Refused("The service cannot be reached.", 0);
   }
   const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(said.detail || `The service answered ${answer.status}.`, answer.status);
+  if (!answer.ok) throw new Refused(said.detail || `The service answered ${answer.status}.`, answer.status, said.code);
   return said;
 }
 

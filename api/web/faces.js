@@ -3,9 +3,9 @@ import { $, ask, element, pause, percent } from "/pages/desk.js";
 import { faceOf, pixels, suspicious } from "/pages/medium.js";
 
 const PORTRAIT_PX = 56;
-const POLL_MS = 700;
-// So long nothing is said of a worker that does not answer; then the message is sent again.
-const PATIENCE_S = 12;
+const POLL_MS = 400;
+// So long nothing is said of what is waited for; and then the message is sent again.
+const WONDER_S = 4, PATIENCE_S = 12;
 // And then nobody is asked any more.
 const GIVE_UP_S = 90;
 
@@ -147,6 +147,14 @@ export async function explain(item) {
   }
 }
 
+// What is waited for, in words.
+function awaits({ told, before, workers }, waited) {
+  if (workers === 0) return "No worker runs, so nobody looks: deepsweep worker starts one.";
+  const why = !told ? "The queue does not answer; a worker finds it all the same. " : workers ? "Workers are busy. " : "";
+  const others = before ? `${before} ${before === 1 ? "other comes" : "others come"} first. ` : "";
+  return `${why}${others}Waiting for ${Math.round(waited)} of ${GIVE_UP_S} s; judge without it if you like.`;
+}
+
 // The last answer: done, or with an error; null once nobody looks at the item any more.
 async function awaited(item, { frame, face: one }, wanted, say) {
   const asked = { frame: frame.index, face: frame.faces.indexOf(one) };
@@ -155,9 +163,8 @@ async function awaited(item, { frame, face: one }, wanted, say) {
   let answer = await begin(), told = Date.now();
   while (!answer.done && !answer.error) {
     const waited = (Date.now() - started) / 1000;
-    if (!answer.told) say("The queue does not answer, so no worker knows of it. Trying again…");
-    else if (waited > PATIENCE_S) say(`No worker has answered for ${Math.round(waited)} s. Does one run?`);
-    if (waited > GIVE_UP_S) return { error: "No worker answered. Ask again when one runs: deepsweep worker." };
+    if (waited > WONDER_S || !answer.told) say(awaits(answer, waited));
+    if (waited > GIVE_UP_S) return { error: `Nobody looked within ${GIVE_UP_S} s. Ask again, or judge without it.` };
     await pause(POLL_MS);
     if (!wanted()) return null;
     if (Date.now() - told > PATIENCE_S * 1000) [answer, told] = [await begin(), Date.now()];

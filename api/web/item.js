@@ -2,6 +2,7 @@
 import { $, ask, element, percent, Refused, SIGNS, WORDS } from "/pages/desk.js";
 import * as faces from "/pages/faces.js";
 import * as medium from "/pages/medium.js";
+import * as outbox from "/pages/outbox.js";
 import * as preferences from "/pages/preferences.js";
 
 const LABELS = { f: "fake", r: "real", u: "unsure", n: "no_face" };
@@ -12,42 +13,56 @@ const LOOK_AGAIN_MS = 20_000;
 const KEEP_MS = 120_000;
 const IDLE_MS = 300_000;
 
-const state = { item: null, ahead: [], labels: new Map(), track: 0, busy: false, filling: null, touched: Date.now() };
+const state = { item: null, ahead: [], labels: new Map(), track: 0, busy: false, claiming: null, touched: Date.now() };
 
 // --- items -----------------------------------------------------------------------------------
 
 const tracksOf = (item) => (item.tracks.length ? item.tracks.map((each) => each.track) : [0]);
 
-// Claims until enough is ready; one request at a time.
-function fill() {
-  state.filling ??= claim().finally(() => { state.filling = null; });
-  return state.filling;
+// Claims one item; whoever asks meanwhile waits for the same one.
+function claim() {
+  state.claiming ??= ask("POST", "/review/next").then(({ item }) => {
+    if (item) {
+      medium.preload(item);
+      state.ahead.push(item);
+    }
+    return item;
+  }).finally(() => { state.claiming = null; });
+  return state.claiming;
 }
 
-async function claim() {
-  while (state.ahead.length < AHEAD) {
-    const { item } = await ask("POST", "/review/next");
-    if (!item) return;
-    medium.preload(item);
-    state.ahead.push(item);
-  }
+// So many are made ready behind the one that is shown.
+async function fill() {
+  while (state.ahead.length < AHEAD && await claim());
 }
 
 async function next() {
-  if (!state.ahead.length) await fill();
+  state.item = null;
+  if (!state.ahead.length) await loading(claim());
   show(state.ahead.shift() ?? null);
   if (state.item) fill().catch(complain);
 }
 
+// What was decided stays in sight, dimmed, until there is something else to see.
+async function loading(work) {
+  document.body.classList.add("loading");
+  try {
+    return await work;
+  } finally {
+    document.body.classList.remove("loading");
+  }
+}
+
 function show(item) {
+  const draft = item && outbox.draftOf(item.review_id);
   state.item = item;
-  state.labels = new Map();
+  state.labels = new Map(draft?.labels);
   state.track = item ? worst(item) : 0;
   $("work").hidden = !item;
   $("actions").hidden = !item && !state.decided;
   $("empty").hidden = Boolean(item);
   document.body.classList.toggle("decided", false);
-  $("remark").value = "";
+  $("remark").value = draft?.remark ?? "";
   if (!item) $("name").textContent = $("kind").textContent = "";
   if (!item) return;
   describe(item);
@@ -71,42 +86,55 @@ function say(label, everyone = false) {
   for (const track of everyone ? open : [state.track]) state.labels.set(track, label);
   const left = tracksOf(state.item).filter((track) => !state.labels.has(track));
   drawPeople();
-  if (left.length) choose(left.find((track) => track > state.track) ?? left[0]);
-  else save();
+  if (left.length) {
+    keepDraft();
+    choose(left.find((track) => track > state.track) ?? left[0]);
+  } else judge();
 }
 
-async function save() {
-  const item = state.item;
+function keepDraft() {
+  if (state.item) outbox.keepDraft({ review_id: state.item.review_id, labels: [...state.labels], remark: $("remark").value });
+}
+
+function judge() {
   const labels = Object.fromEntries(state.labels);
-  const remark = $("remark").value.trim() || null;
-  await busily(async () => {
-    await ask("POST", `/review/${item.review_id}/judgement`, { labels, remark });
-    state.decided = true;
-    const words = [...new Set(state.labels.values())].map((label) => WORDS[label]).join(" and ");
-    tell(`Saved: ${words}. `, `${item.name} · z takes it back`);
-    await next();
-  });
+  const words = [...new Set(state.labels.values())].map((label) => WORDS[label]).join(" and ");
+  decide("judgement", words, { labels, remark: $("remark").value.trim() || null });
 }
 
-async function skip() {
-  const item = state.item;
-  if (!item) return;
-  await busily(async () => {
-    await ask("POST", `/review/${item.review_id}/skip`);
-    state.decided = true;
-    tell("Skipped. ", `${item.name} · z brings it back`);
-    await next();
-  });
+function skip() {
+  if (state.item && !state.busy) decide("skip", "skipped");
 }
+
+// The word goes out behind the next item, for which nobody waits.
+function decide(kind, words, body) {
+  const { review_id, name } = state.item;
+  state.decided = true;
+  $("problem").hidden = true;
+  tell(`${words[0].toUpperCase()}${words.slice(1)}. `, `${name} · saving…`);
+  outbox.put({ kind, review_id, name, words, body });
+  next().catch(complain);
+}
+
+const SAID = {
+  saved: ({ kind, name, words }) => {
+    if (!outbox.count()) tell(kind === "skip" ? "Skipped. " : `Saved: ${words}. `, `${name} · z ${kind === "skip" ? "brings it back" : "takes it back"}`);
+  },
+  refused: ({ name }, error) => complain(new Refused(`${name} was not saved. ${error.message}`, error.status)),
+  late: (count, error) => tell("Not saved yet: ", `${count} of your decisions. ${error.message} Trying again…`),
+  ended: (count) => sessionEnded(count),
+};
 
 async function undo() {
   if (state.item && state.labels.size) {
     const last = [...state.labels.keys()].at(-1);
     state.labels.delete(last);
+    keepDraft();
     drawPeople();
     return choose(last);
   }
   return busily(async () => {
+    await outbox.flush();
     const { item } = await ask("POST", "/review/undo");
     medium.preload(item);
     if (state.item) state.ahead.unshift(state.item);
@@ -115,30 +143,17 @@ async function undo() {
   });
 }
 
-// One thing at a time. A refusal is said; an item that is no longer ours is left.
+// One thing at a time. A refusal is said.
 async function busily(work) {
   if (state.busy) return;
   state.busy = true;
-  document.body.classList.add("busy");
   $("problem").hidden = true;
   try {
-    await work();
+    await loading(work());
   } catch (error) {
     complain(error);
-    if (error.status === 422) state.labels.clear();
-    if (error.status === 409 && state.item && !(await isStillOurs(state.item))) await next().catch(complain);
-    drawPeople();
   } finally {
     state.busy = false;
-    document.body.classList.remove("busy");
-  }
-}
-
-async function isStillOurs(item) {
-  try {
-    return (await ask("POST", `/review/${item.review_id}/keep`)).kept;
-  } catch {
-    return true;
   }
 }
 
@@ -184,15 +199,16 @@ function describeVerdict(item) {
   $("meter").replaceChildren(medium.meter(item.score, item.thresholds));
   const at = item.thresholds;
   $("thresholds").textContent = at
-    ? `${item.model} says fake from ${percent(at.fake_from)}, real below ${percent(at.real_below)}, uncertain between. ${mistakes(at, item.medium.kind)}`
+    ? `Real below ${percent(at.real_below)}, fake from ${percent(at.fake_from)} · ${item.model}`
     : item.model;
+  $("mistakes").textContent = at ? mistakes(at, item) : "";
   $("reason").textContent = item.reason;
 }
 
 // What the thresholds cost where they were set.
-function mistakes(at, kind) {
+function mistakes(at, { model, medium: { kind } }) {
   const [rate, most] = [at.false_positive_rate, at.false_positive_rate_upper].map((share) => `${(share * 100).toFixed(1)}%`);
-  return `Of ${at.real_media} real ${kind}s it called ${rate} fake (at most ${most}, 95%).`;
+  return `Of ${at.real_media} real ${kind}s on which its thresholds were set, ${model} called ${rate} fake (at most ${most}, 95%).`;
 }
 
 function describeFacts(item) {
@@ -229,9 +245,17 @@ function tell(what, rest) {
 
 function complain(error) {
   if (!(error instanceof Refused)) throw error;
-  if (error.status === 401) return void ($("ended").open || $("ended").showModal());
+  if (error.ended) return void sessionEnded(outbox.count());
   $("problem").hidden = false;
   $("problem").textContent = error.message;
+}
+
+function sessionEnded(count) {
+  keepDraft();
+  $("unsaved").textContent = count
+    ? `${count === 1 ? "One decision is" : `${count} decisions are`} not saved yet. Sign in again, and what you said is sent.`
+    : "Sign in again, and you go on where you were.";
+  if (!$("ended").open) $("ended").showModal();
 }
 
 // --- keys, buttons, time ---------------------------------------------------------------------
@@ -239,7 +263,7 @@ function complain(error) {
 const KEYS = {
   s: skip, z: undo, x: () => faces.explain(state.item), b: () => medium.toggleBlur(), c: () => faces.enlarge(),
   h: () => preferences.change("blind", !preferences.preferences.blind), "?": () => $("help").showModal(),
-  "/": () => $("remark").focus(), " ": () => medium.playOrPause(),
+  "/": () => $("remark").focus(), " ": () => medium.playOrPause(), m: () => medium.toggleSound(),
   ArrowUp: () => step(-1), ArrowDown: () => step(1), ArrowLeft: () => medium.stepFrame(-1), ArrowRight: () => medium.stepFrame(1),
 };
 
@@ -272,8 +296,15 @@ async function keepLeases() {
   }
 }
 
+// How far the work is; nobody waits for it.
+async function tellStanding() {
+  if (document.hidden) return;
+  const { waiting, held, today } = await ask("GET", "/review/standing");
+  $("standing").textContent = `${today} judged today, ${waiting + held} to go`;
+}
+
 async function lookAgain() {
-  if (!state.item && !state.busy && !document.hidden && !$("empty").hidden) await next().catch(complain);
+  if (!state.item && !state.busy && !state.claiming && !document.hidden && !$("empty").hidden) await next().catch(complain);
 }
 
 async function start() {
@@ -287,14 +318,22 @@ async function start() {
   $("explain").addEventListener("click", () => faces.explain(state.item));
   $("enlarge").addEventListener("click", () => faces.enlarge());
   $("reveal").addEventListener("click", () => medium.toggleBlur());
+  $("play").addEventListener("click", () => medium.playOrPause());
+  $("sound").addEventListener("click", () => medium.toggleSound());
   setInterval(keepLeases, KEEP_MS);
   setInterval(lookAgain, LOOK_AGAIN_MS);
+  setInterval(() => tellStanding().catch(() => {}), LOOK_AGAIN_MS);
   medium.start({ refresh: async (item) => (await ask("GET", `/review/${item.review_id}/sheet`)).item.medium.url });
   faces.start({ complain });
+  outbox.start(SAID);
+  $("remark").addEventListener("input", keepDraft);
+  await outbox.flush();
   const { items } = await ask("GET", "/review/held");
-  state.ahead = items;
-  if (items.length > 1) items.slice(0, 2).forEach(medium.preload);
+  // What was begun comes first.
+  state.ahead = items.sort((one, other) => Boolean(outbox.draftOf(other.review_id)) - Boolean(outbox.draftOf(one.review_id)));
+  if (items.length > 1) items.slice(0, AHEAD).forEach(medium.preload);
   await next();
+  tellStanding().catch(() => {});
 }
 
 start().catch(complain);

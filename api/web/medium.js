@@ -6,8 +6,10 @@ import * as time from "/pages/time.js";
 // A frame's time is its start: a little later is surely within it.
 export const WITHIN_S = 0.01;
 
-const shown = { item: null, medium: null, track: 0, frame: null, broken: false, onFrame: null, onPick: null };
+const shown = { item: null, medium: null, track: 0, frame: null, broken: false, ready: true, onFrame: null, onPick: null };
 const made = new Map();
+// Films that are begun when the visible one is there: two that decode at once are both late.
+let later = [];
 let refreshLink = null;
 
 // The colour of a score: by the model's thresholds where they are known.
@@ -24,47 +26,75 @@ export function start({ refresh }) {
 
 // Begin to load an item's bytes, so that it is there when it is shown.
 export function preload(item) {
-  if (!made.has(item.review_id) && item.medium.element) made.set(item.review_id, make(item));
+  if (made.has(item.review_id) || !item.medium.element) return;
+  if (item.medium.element === "video" && !shown.ready) later.push(item);
+  else made.set(item.review_id, make(item));
 }
 
 function make(item) {
   const video = item.medium.element === "video";
   const medium = document.createElement(video ? "video" : "img");
-  if (video) Object.assign(medium, { controls: true, muted: true, playsInline: true, preload: "auto", loop: true });
+  // Without the browser's own controls, which lie over mouths.
+  if (video) Object.assign(medium, { muted: true, playsInline: true, preload: "auto", loop: true });
   else Object.assign(medium, { alt: "The picture in question", decoding: "async" });
   medium.src = item.medium.url;
+  // At the frame that is shown first, before anybody looks.
+  if (video) medium.addEventListener("loadedmetadata", () => goTo(medium, suspicious(item)), { once: true });
   return medium;
+}
+
+// A film goes to a frame; it stays where it is if it is there.
+function goTo(video, frame) {
+  const at = frame ? frame.pts_s + WITHIN_S : 0;
+  if (Math.abs(video.currentTime - at) > 0.001) video.currentTime = at;
 }
 
 export function show(item, { onFrame, onPick }) {
   $("view").querySelectorAll("img, video, .missing").forEach((each) => { each.pause?.(); each.remove(); });
+  later = later.filter((each) => each !== item);
+  shown.ready = true;
   preload(item);
-  Object.assign(shown, { item, medium: made.get(item.review_id) ?? null, frame: suspicious(item), broken: false, onFrame, onPick });
+  Object.assign(shown, { item, medium: made.get(item.review_id) ?? null, frame: suspicious(item), broken: false, ready: false, onFrame, onPick });
   made.delete(item.review_id);
   blur(item.blur || preferences.blur);
+  $("player").hidden = item.medium.element !== "video";
+  time.show(item, { seek, wordOf });
   if (shown.medium) adopt(item, shown.medium);
   else missing();
-  time.show(item, { seek, wordOf });
+  drawPlayer();
   fit();
 }
 
 function adopt(item, medium) {
   const video = medium.tagName === "VIDEO";
   const mine = (work) => () => shown.medium === medium && work();
-  const ready = mine(() => { fit(); if (video) seek(shown.frame); else changed(); });
+  const ready = mine(() => { fit(); if (video) seek(shown.frame); else changed(); if (!medium.seeking) isReady(); });
   medium.addEventListener(video ? "loadeddata" : "load", ready, { once: true });
-  if (video) for (const name of ["timeupdate", "seeked"]) medium.addEventListener(name, mine(follow));
+  if (video) {
+    for (const name of ["timeupdate", "seeked"]) medium.addEventListener(name, mine(follow));
+    medium.addEventListener("seeked", mine(isReady));
+    for (const name of ["play", "pause", "timeupdate", "volumechange"]) medium.addEventListener(name, mine(drawPlayer));
+    medium.addEventListener("click", playOrPause);
+  }
   medium.addEventListener("error", mine(() => failed(item, medium)));
   $("view").prepend(medium);
   if (medium.error) failed(item, medium);
   else if (video ? medium.readyState >= 2 : medium.complete && medium.naturalWidth) queueMicrotask(ready);
 }
 
+// The visible medium is there: now others may load.
+function isReady() {
+  if (shown.ready) return;
+  shown.ready = true;
+  later.splice(0).forEach(preload);
+  time.fill();
+}
+
 // As large as there is room above the buttons, and at most twice as large as it is.
 function fit() {
   const { item, medium } = shown;
   if (!medium) return draw();
-  const below = $("actions").offsetHeight + ($("over-time").hidden ? 16 : $("over-time").offsetHeight + 24);
+  const below = $("actions").offsetHeight + $("player").offsetHeight + ($("over-time").hidden ? 16 : $("over-time").offsetHeight + 24);
   const top = $("view").getBoundingClientRect().top + scrollY;
   const room = Math.max(innerHeight - top - below, 260, innerHeight * 0.3);
   const scale = Math.min($("view").clientWidth / item.medium.width, room / item.medium.height, 2);
@@ -87,7 +117,9 @@ async function failed(item, medium) {
 
 function missing() {
   shown.medium?.remove();
+  $("player").hidden = true;
   Object.assign(shown, { medium: null, broken: true });
+  isReady();
   $("view").prepend(element("p", { className: "missing" },
     `Browsers do not show ${shown.item.medium.format} as it is. The faces are beside it: judge by them, or skip.`));
   draw();
@@ -124,7 +156,7 @@ function seek(frame) {
   shown.frame = frame;
   if (shown.medium?.tagName === "VIDEO" && frame) {
     shown.medium.pause();
-    shown.medium.currentTime = frame.pts_s + WITHIN_S;
+    goTo(shown.medium, frame);
   }
   draw();
   changed();
@@ -144,6 +176,21 @@ export function stepFrame(by) {
 export function playOrPause() {
   const video = shown.medium;
   if (video?.tagName === "VIDEO") video.paused ? video.play() : video.pause();
+}
+
+export function toggleSound() {
+  const video = shown.medium;
+  if (video?.tagName === "VIDEO") video.muted = !video.muted;
+}
+
+function drawPlayer() {
+  const video = shown.medium;
+  if (video?.tagName !== "VIDEO") return;
+  const length = shown.item.medium.duration_s ?? video.duration;
+  $("play-word").textContent = video.paused ? "▶ Play" : "❚❚ Pause";
+  $("play").setAttribute("aria-pressed", String(!video.paused));
+  $("sound").setAttribute("aria-pressed", String(!video.muted));
+  $("clock").textContent = `${video.currentTime.toFixed(1)} of ${length ? length.toFixed(1) : "?"} s`;
 }
 
 export function choose(track) {

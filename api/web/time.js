@@ -102,7 +102,11 @@ function drawStrip() {
     button.addEventListener("click", () => shown.seek(frame));
     return button;
   }));
-  if (item.medium.element === "video") filmThumbs(item, shown.run);
+}
+
+// Draws the frames of a film, once the film itself is there.
+export function fill() {
+  if (shown.item?.medium.element === "video" && shown.item.frames.length > 1) filmThumbs(shown.item, shown.run);
 }
 
 // A player of its own goes through the frames, so that the visible one stays where it is.

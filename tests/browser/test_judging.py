@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -56,6 +57,11 @@ def press(page: Page, key: str) -> str:
     return before
 
 
+def saved(page: Page) -> None:
+    """Wait until nothing is on its way to the service."""
+    expect(page.locator("#notice")).to_contain_text(re.compile("^(Saved|Skipped)"))
+
+
 @pytest.fixture(autouse=True)
 def _no_second_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chance is not to give an item to a second person while a test counts."""
@@ -78,6 +84,7 @@ def test_ten_items_are_judged_by_keys_alone(visits: Visits, seeds: Seeds, databa
     for key in "frunfrunfr":
         said[items[press(page, key)]] = {0: LABELS[key]}
     expect(page.locator("#empty")).to_be_visible()
+    saved(page)
     assert judged(database) == said
     with database.transaction() as session:
         actions = Counter(session.scalars(select(AuditEvent.action)))
@@ -95,6 +102,7 @@ def test_undo_goes_back_step_by_step(visits: Visits, seeds: Seeds, database: Dat
     expect(page.locator("#name")).to_have_text(first)
     assert judged(database) == {}
     press(page, "r")
+    saved(page)
     assert list(judged(database).values()) == [{0: Label.REAL}]
 
 
@@ -104,6 +112,8 @@ def test_two_reviewers_at_once_never_have_the_same_item(
     seeds.pictures(*[f"{n}.png" for n in range(8)])
     ada, bea = (at_desk(visits.signed_in(name)) for name in ("Ada", "Bea"))
     seen = [press(page, key) for _ in range(3) for page, key in ((ada, "f"), (bea, "r"))]
+    saved(ada)
+    saved(bea)
     assert len(set(seen)) == 6
     assert ada.locator("#name").inner_text() != bea.locator("#name").inner_text()
     assert len(judged(database)) == 6
@@ -130,6 +140,7 @@ def test_each_person_is_labelled_and_arrows_choose_them(
     expect(chosen).to_contain_text("Track 1")
     page.keyboard.press("Shift+U")
     expect(page.locator("#empty")).to_be_visible()
+    saved(page)
     assert judged(database) == {item: {0: Label.REAL, 1: Label.UNSURE, 2: Label.UNSURE}}
 
 
@@ -140,25 +151,111 @@ def test_a_person_is_chosen_by_the_box_in_the_picture(visits: Visits, seeds: See
     expect(page.locator(".person[aria-pressed=true]")).to_contain_text("Track 0")
 
 
-def test_an_expired_session_loses_nothing(visits: Visits, seeds: Seeds, database: Database):
-    [item] = seeds.pictures("only.png")
-    _, token = visits.keys.make("review", name="Ada")
-    page = visits.anonymous()
-    sign_in(page, token)
-    page.wait_for_url("**/review")
-    at_desk(page)
+def session_ends(database: Database) -> None:
     with database.transaction() as session:
         session.execute(update(SignIn).values(expires_at=func.now()))
-    page.keyboard.press("f")
-    expect(page.get_by_role("dialog")).to_contain_text("Your session has ended")
-    assert judged(database) == {}
+
+
+def sign_in_again(page: Page, token: str) -> None:
     page.get_by_role("link", name="Sign in again").click()
     page.get_by_label("API key").fill(token)
     page.get_by_role("button", name="Sign in").click()
-    expect(page.locator("#name")).to_have_text("only.png")
+
+
+def signed_in_by_key(visits: Visits, name: str = "Ada") -> tuple[Page, str]:
+    _, token = visits.keys.make("review", name=name)
+    page = visits.anonymous()
+    sign_in(page, token)
+    page.wait_for_url("**/review")
+    return page, token
+
+
+def test_what_was_decided_as_the_session_ended_is_saved_after_signing_in_again(
+    visits: Visits, seeds: Seeds, database: Database
+):
+    [item] = seeds.pictures("only.png")
+    page, token = signed_in_by_key(visits)
+    at_desk(page)
+    session_ends(database)
     page.keyboard.press("f")
+    expect(page.get_by_role("dialog")).to_contain_text("One decision is not saved yet")
+    assert judged(database) == {}
+    sign_in_again(page, token)
     expect(page.locator("#empty")).to_be_visible()
+    saved(page)
     assert judged(database) == {item: {0: Label.FAKE}}
+
+
+def test_labels_and_a_remark_that_were_being_given_outlive_the_session(
+    visits: Visits, seeds: Seeds, database: Database
+):
+    people = [Person(scores=[0.6], left=20), Person(scores=[0.4], left=180)]
+    item = seeds.item("two.png", people)
+    page, token = signed_in_by_key(visits)
+    at_desk(page)
+    page.keyboard.press("f")
+    page.keyboard.press("/")
+    page.keyboard.type("look at the ear")
+    session_ends(database)
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    expect(page.get_by_role("dialog")).to_contain_text("Your session has ended")
+    page.reload()  # instead of the link
+    page.get_by_label("API key").fill(token)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/review/item")
+    expect(page.locator("#empty")).to_be_visible()
+    saved(page)
+    assert judged(database) == {item: {0: Label.FAKE, 1: Label.REAL}}
+    with database.transaction() as session:
+        assert session.scalar(select(Review.note)) == "look at the ear"
+
+
+def test_a_half_judged_item_is_found_as_it_was_left(visits: Visits, seeds: Seeds):
+    seeds.item("two.png", [Person(scores=[0.6], left=20), Person(scores=[0.4], left=180)])
+    seeds.pictures("other.png")
+    page = at_desk(visits.signed_in())
+    if page.locator("#name").inner_text() != "two.png":
+        press(page, "s")
+    page.keyboard.press("f")
+    page.keyboard.press("/")
+    page.keyboard.type("the ear")
+    page.reload()
+    expect(page.locator("#name")).to_have_text("two.png")
+    expect(page.locator("#remark")).to_have_value("the ear")
+    expect(page.locator("#about")).to_contain_text("1 of 2 judged")
+
+
+def test_what_one_person_left_unsaved_is_never_sent_as_anothers(
+    visits: Visits, seeds: Seeds, database: Database
+):
+    seeds.pictures("only.png")
+    page, _ = signed_in_by_key(visits, "Ada")
+    at_desk(page)
+    session_ends(database)
+    page.keyboard.press("f")
+    expect(page.get_by_role("dialog")).to_contain_text("not saved yet")
+    _, other = visits.keys.make("review", name="Bea")
+    sign_in_again(page, other)
+    expect(page.locator("#empty")).to_be_visible()
+    assert judged(database) == {}
+
+
+def test_decisions_wait_for_a_service_that_is_away(
+    visits: Visits, seeds: Seeds, database: Database
+):
+    items = seeds.pictures("a.png", "b.png", "c.png")
+    page = at_desk(visits.signed_in())
+    page.wait_for_function("performance.getEntriesByType('resource').length > 0")
+    wait_until(lambda: states(database) == {ReviewState.LEASED})
+    page.route("**/judgement", lambda route: route.abort())
+    press(page, "f")
+    press(page, "r")
+    expect(page.locator("#notice")).to_contain_text("Not saved yet: 2 of your decisions")
+    page.unroute("**/judgement")
+    saved(page)
+    assert len(judged(database)) == 2
+    assert set(judged(database)) < set(items)
 
 
 def test_an_item_that_went_to_another_is_not_judged_by_the_first(
