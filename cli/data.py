@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +16,9 @@ from cli.lazy import EXIT_FAILED, SentenceGroup
 if TYPE_CHECKING:
     from core.vocabulary import Split
     from training.crops import Label, Medium
+
+#: Media without a face that an import names; the rest are counted.
+_NAMED = 20
 
 
 @click.group(cls=SentenceGroup)
@@ -47,17 +52,19 @@ def import_(source: str, name: str, label: Label | None, licence: str, plan: str
     from training import crops, imports
 
     settings = read_settings()
-    folder = imports.run(
-        settings,
-        source,
-        name,
-        plan=SamplingPlan.parse(plan),
-        defaults=imports.Defaults(label=label, licence=licence),
-        on_medium=_tell,
-    )
+    with _watch() as tell:
+        folder = imports.run(
+            settings,
+            source,
+            name,
+            plan=SamplingPlan.parse(plan),
+            defaults=imports.Defaults(label=label, licence=licence),
+            on_medium=tell,
+        )
     found = crops.load_examples(folder)
     media = len({example.media.path for example in found})
     click.echo(f"{name}: {len(found)} faces of {media} media, in {folder}")
+    _tell_unused(imports.unused(folder))
 
 
 @data.command()
@@ -182,7 +189,32 @@ def _set(text: str) -> tuple[str, Split | None]:
     return name, Split(split) if split else None
 
 
+@contextmanager
+def _watch() -> Iterator[Callable[[Medium, int], None]]:
+    """A bar on a terminal, a line for each medium elsewhere."""
+    from cli import training
+    from cli.text import console, printable
+
+    if not console(stderr=True).is_terminal:
+        yield _tell
+        return
+    with training.bar("finding faces") as progress:
+        yield lambda medium, _: training.tick(progress, printable(medium.path))
+
+
 def _tell(medium: Medium, faces: int) -> None:
     from cli.text import printable
 
     click.echo(f"{printable(medium.path)}: {faces} face(s)", err=True)
+
+
+def _tell_unused(unused: Mapping[str, str]) -> None:
+    """Which media gave nothing, and why: a wrong path is else found out only by the counts."""
+    from cli.text import printable
+
+    if unused:
+        click.echo(f"{len(unused)} media gave no face:", err=True)
+    for path, why in list(unused.items())[:_NAMED]:
+        click.echo(f"  {printable(path)}: {why}", err=True)
+    if len(unused) > _NAMED:
+        click.echo(f"  and {len(unused) - _NAMED} more", err=True)

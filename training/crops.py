@@ -19,7 +19,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from core.errors import DeepsweepError
+from core.errors import AccessDenied, DeepsweepError, ObjectMissing
 from core.vocabulary import MediaKind
 from detector.faces import Face, crop, crop_transform
 from detector.frames import Frame, Pixels
@@ -31,6 +31,8 @@ WIDE_SIDE_PX = 384
 #: In a fake with several faces, the largest must have this many times the area of the next:
 #: labels speak of the medium, and only the dominant face is safely the manipulated one.
 DOMINANCE = 2.0
+#: Errors that are of the place and not of the bytes: the medium may be readable the next time.
+_AGAIN = frozenset({ObjectMissing.code, AccessDenied.code})
 
 Label = Literal["real", "fake"]
 ReadFrames = Callable[[Path], Sequence[Frame]]
@@ -57,6 +59,16 @@ class Medium:
     def medium(self) -> MediaKind:
         """Stills lie below `images/`, clips below `videos/`."""
         return MediaKind.VIDEO if self.path.startswith("videos/") else MediaKind.IMAGE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one medium."""
+
+    #: Faces whose label is known.
+    faces: int
+    #: Code of the error; None where it was read.
+    error: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +123,7 @@ def import_faces(
     """Crop the faces of every medium of `folder/labels.csv` that the cache does not hold yet.
 
     `on_medium` is told of each medium and its number of faces. A medium that cannot be decoded is
-    recorded with its error's code and without faces.
+    recorded with its error's code and without faces; one that was not there is looked for again.
     """
     import_media(read_labels(folder), folder, cache, read, find, on_medium)
 
@@ -127,7 +139,7 @@ def import_media(
     """As `import_faces`, for some media of the folder."""
     cache.mkdir(parents=True, exist_ok=True)
     _drop_half_line(cache / "faces.jsonl")
-    done = {line["media"]["path"] for line in _lines(cache)}
+    done = {line["media"]["path"] for line in _lines(cache) if line.get("error") not in _AGAIN}
     with (cache / "faces.jsonl").open("a", encoding="utf-8") as out:
         for medium in media:
             if medium.path in done:
@@ -154,6 +166,14 @@ def load_examples(cache: Path) -> list[Example]:
         for line in _lines(cache)
         for face in line["faces"]
     ]
+
+
+def outcomes(cache: Path) -> dict[str, Outcome]:
+    """What became of each medium that was imported, by path."""
+    return {
+        line["media"]["path"]: Outcome(faces=len(line["faces"]), error=line.get("error"))
+        for line in _lines(cache)
+    }
 
 
 def load_crop(cache: Path, example: Example) -> Pixels:

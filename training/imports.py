@@ -20,7 +20,7 @@ from core.errors import DeepsweepError, MediaError, ObjectMissing, TransientErro
 from core.objects import OpenObject, Storage, canonical, local
 from core.objects.copies import join
 from core.settings import Settings
-from core.vocabulary import MediaKind, SamplingPlan
+from core.vocabulary import MediaKind, SamplingPlan, Verdict
 from detector.faces import FaceFinder
 from detector.frames import Frame, sample
 from detector.media import Limits, MediaInfo, probe
@@ -101,6 +101,16 @@ def run(
     except _Stopped as stopped:
         raise stopped.error from stopped
     return folder
+
+
+def unused(folder: Path) -> dict[str, str]:
+    """Media of a set that gave no face, by path: the error's code, or `no_face`."""
+    found = crops.outcomes(folder)
+    return {
+        medium.path: outcome.error or str(Verdict.NO_FACE)
+        for medium in crops.read_labels(folder)
+        if (outcome := found.get(medium.path)) and not outcome.faces
+    }
 
 
 def read_facts(folder: Path) -> dict[str, Facts]:

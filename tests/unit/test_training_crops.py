@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.errors import Truncated, UsageError
+from core.errors import ObjectMissing, Truncated, UsageError
 from detector.faces import Face, crop
 from detector.frames import Frame
 from tests.unit.portraits import portrait
@@ -72,6 +72,20 @@ def test_importing_again_reads_nothing_twice_and_goes_on_after_a_half_written_li
     )
     assert seen == ["images/c.png"]
     assert [e.frame for e in crops.load_examples(cache)] == [0, 7, 0, 7]
+
+
+def test_a_medium_that_was_not_there_is_looked_for_again(folder: Path):
+    def absent(_: Path) -> list[Frame]:
+        raise ObjectMissing("There is no such file.")
+
+    cache, seen = folder / "cache", []
+    crops.import_faces(folder, cache, read=absent, find=find)
+    assert {one.error for one in crops.outcomes(cache).values()} == {"object_missing"}
+    crops.import_faces(
+        folder, cache, read=read, find=find, on_medium=lambda m, _: seen.append(m.path)
+    )
+    assert seen == ["images/a.png", "images/broken.png", "images/c.png"]
+    assert [one.faces for one in crops.outcomes(cache).values()] == [2, 0, 2]
 
 
 def test_a_medium_that_cannot_be_read_is_recorded_with_its_code(folder: Path):
