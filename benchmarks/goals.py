@@ -191,19 +191,32 @@ def _losses(comparisons: Sequence[Comparison]) -> Iterator[Goal]:
 def _honesty(plain: Judgements) -> Iterator[Goal]:
     """Calibration, and the band of the uncertain."""
     for kind, figures in _overall(plain).items():
-        scores = np.array(list(plain.scores(kind).values()))
-        floor = metrics.calibration_floor(scores)
-        yield _at_most(
-            f"Calibration error, {kind}s",
-            figures.get("calibration_error"),
-            CALIBRATION,
-            f"honest scores would show {floor:.3f} on {len(scores)} media",
-        )
+        yield _calibrated(plain, kind, figures)
     for kind, figures in _overall(plain).items():
         yield _at_most(f"Share called uncertain, {kind}s", figures.get("uncertain"), UNCERTAIN)
         yield _at_least(
             f"Accuracy outside it, {kind}s", figures.get("accuracy_outside_band"), ACCURACY
         )
+
+
+def _calibrated(plain: Judgements, kind: MediaKind, figures: dict[str, Figure]) -> Goal:
+    """At the base rate that scores speak of: the mixture of a labelled set is nobody's claim."""
+    prior = plain.card.calibration.prior_fake
+    name = f"Calibration error at {prior:.0%} fakes, {kind}s"
+    found = figures.get("calibration_error_at_prior")
+    if found is None:
+        return _at_most(name, None, CALIBRATION)
+    scores = np.array(list(plain.scores(kind).values()))
+    fakes = float(np.mean([one.fake for one in plain.of_kind(kind) if one.tracks]))
+    floor = metrics.calibration_floor(scores, prior=prior, share=fakes)
+    raw = figures["calibration_error"].value
+    return _at_most(
+        name,
+        found,
+        CALIBRATION,
+        f"honest scores would show {floor:.3f} on {len(scores)} media; {raw:.3f} in the set's own "
+        f"mixture, {fakes:.0%} fakes",
+    )
 
 
 def _overall(plain: Judgements) -> dict[MediaKind, dict[str, Figure]]:

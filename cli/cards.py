@@ -61,6 +61,7 @@ def _facts(card: Card) -> Table:
         ("model", card.reference),
         ("network", f"{card.architecture}, {card.parameters:,} parameters"),
         ("input", _input(card.input)),
+        ("scores", f"at a base rate of {card.calibration.prior_fake:.0%} fakes"),
         ("aggregation", f"{rule.rule} {rule.parameter:g}"),
         ("recipe", f"{training.recipe}, seed {training.seed}, {training.steps:,} steps"),
         ("trained", f"{training.hours:.2f} hours on {training.machine}"),

@@ -77,8 +77,15 @@ class Platt(_Part):
 
 
 class Calibration(_Part):
-    """One map for each kind of evidence, because their logits spread differently."""
+    """One map for each kind of evidence, because their logits spread differently.
 
+    A probability needs a base rate. Labelled media come in whatever mixture they were collected in,
+    which says nothing of the media of a scan, so it is stated here instead of taken from them.
+    """
+
+    #: Share of fakes among the media that probabilities speak of; where another share is known,
+    #: `detector.calibration.restated` gives the probability there.
+    prior_fake: float = Field(default=0.5, gt=0.0, lt=1.0)
     #: A face of a still picture.
     image: Platt
     #: A face in one frame of a video.

@@ -1,7 +1,8 @@
 """From held-out logits to calibration, aggregation and operating points.
 
 Nothing here sees the development set. Sources are weighted alike, so that the largest does not
-decide, and real and fake count the same: scores speak of a base rate of one half.
+decide, and real and fake count the same, whatever their mixture: the base rate that scores speak of
+is stated, and stands in the card.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from scipy import optimize
 
 from core.errors import UsageError
 from core.vocabulary import MediaKind
-from detector.calibration import probability
+from detector.calibration import log_odds, probability
 from detector.spec import Aggregation, Calibration, Operating, Platt, Thresholds
 from detector.verdict import RULES
 from training.judging import Judged
@@ -27,7 +28,9 @@ Array = npt.NDArray[np.float64]
 FALSE_POSITIVES = 0.05
 #: Shares that are tried on the sources at hand, so that one that is not at hand stays within it.
 TRIED = (0.05, 0.04, 0.03, 0.02, 0.015, 0.01)
-#: Share of fakes among what is called `real`, at equal base rates, that is put up with.
+#: The base rate of fakes that scores speak of: none is known of the media of a scan.
+PRIOR_FAKE = 0.5
+#: Share of fakes among what is called `real`, at that base rate, that is put up with.
 MISSED = 0.05
 #: The rules that are compared, each with its parameter. The plain mean comes first and wins ties.
 CANDIDATES = (
@@ -61,8 +64,8 @@ class Fitted:
     operating: Operating
 
 
-def fit(held_out: Sequence[Judged]) -> Fitted:
-    """All of it, from held-out media that have a face.
+def fit(held_out: Sequence[Judged], *, prior_fake: float = PRIOR_FAKE) -> Fitted:
+    """All of it, from held-out media that have a face, for scores at a base rate.
 
     Where one of the two media has no reals or no fakes to go by, it takes the other's calibration
     and its verdicts stay `uncertain`. Raises UsageError where both have not.
@@ -72,7 +75,9 @@ def fit(held_out: Sequence[Judged]) -> Fitted:
     videos = [judged for judged in usable if judged.kind is MediaKind.VIDEO]
     still = Aggregation(rule="mean")
     aggregation = choose_rule(videos) if _both(videos) else still
-    of_images, of_videos = _fitted(images, still), _fitted(videos, aggregation)
+    of_images, of_videos = (
+        _fitted(media, rule, prior_fake) for media, rule in ((images, still), (videos, aggregation))
+    )
     image, track = of_images or of_videos, of_videos or of_images
     if image is None or track is None:
         raise UsageError(
@@ -81,20 +86,29 @@ def fit(held_out: Sequence[Judged]) -> Fitted:
         )
     return Fitted(
         calibration=Calibration(
-            image=image, frame=fit_frames(videos) if of_videos else image, track=track
+            prior_fake=prior_fake,
+            image=image,
+            frame=at_base_rate(fit_frames(videos), prior_fake) if of_videos else image,
+            track=track,
         ),
         aggregation=aggregation,
         operating=Operating(
-            image=operate(images, still, image) if of_images else UNDECIDED,
-            video=operate(videos, aggregation, track) if of_videos else UNDECIDED,
+            image=operate(images, still, image, prior_fake) if of_images else UNDECIDED,
+            video=operate(videos, aggregation, track, prior_fake) if of_videos else UNDECIDED,
         ),
     )
 
 
-def _fitted(media: Sequence[Judged], rule: Aggregation) -> Platt | None:
+def _fitted(media: Sequence[Judged], rule: Aggregation, prior_fake: float) -> Platt | None:
     if not _both(media):
         return None
-    return fit_platt(media, [item_logit(judged, rule) for judged in media])
+    even = fit_platt(media, [item_logit(judged, rule) for judged in media])
+    return at_base_rate(even, prior_fake)
+
+
+def at_base_rate(even: Platt, prior_fake: float) -> Platt:
+    """A map that was fitted where both classes count the same, for another base rate."""
+    return even.model_copy(update={"offset": even.offset + log_odds(prior_fake)})
 
 
 def _both(media: Sequence[Judged]) -> bool:
@@ -130,7 +144,7 @@ def fit_frames(videos: Sequence[Judged]) -> Platt:
 
 
 def fit_platt(media: Sequence[Judged], logits: Sequence[float]) -> Platt:
-    """Platt scaling with sources weighted alike."""
+    """Platt scaling with sources weighted alike, as if half of the media were fakes."""
     labels = np.array([judged.fake for judged in media])
     return _platt(labels, np.array(logits), weights_of(media), len(media))
 
@@ -150,16 +164,22 @@ def _platt(labels: Array, logits: Array, weights: Array, media: int) -> Platt:
     return Platt(slope=float(np.exp(found.x[0]) / scale), offset=float(found.x[1]))
 
 
-def weights_of(media: Sequence[Judged]) -> Array:
-    """Half the weight for each class; within it, each source and generator the same."""
+def weights_of(media: Sequence[Judged], prior_fake: float = PRIOR_FAKE) -> Array:
+    """The base rate's share for each class; within it, each source and generator the same."""
+    of_class = {0: 1 - prior_fake, 1: prior_fake}
     cells = [(judged.fake, judged.medium.source, judged.medium.generator) for judged in media]
     size = {cell: cells.count(cell) for cell in set(cells)}
     per_class = {label: sum(1 for cell in size if cell[0] == label) for label in (0, 1)}
-    return np.array([0.5 / (per_class[cell[0]] * size[cell]) for cell in cells])
+    return np.array([of_class[cell[0]] / (per_class[cell[0]] * size[cell]) for cell in cells])
 
 
-def operate(media: Sequence[Judged], aggregation: Aggregation, platt: Platt) -> Thresholds:
-    """The operating point of one medium."""
+def operate(
+    media: Sequence[Judged],
+    aggregation: Aggregation,
+    platt: Platt,
+    prior_fake: float = PRIOR_FAKE,
+) -> Thresholds:
+    """The operating point of one medium, for the scores that `platt` gives at that base rate."""
     scores = np.array([probability(item_logit(m, aggregation), platt) for m in media])
     labels = np.array([judged.fake for judged in media])
     reals = scores[labels == 0]
@@ -168,7 +188,7 @@ def operate(media: Sequence[Judged], aggregation: Aggregation, platt: Platt) -> 
     hits = int((reals >= fake_from).sum())
     return Thresholds(
         fake_from=fake_from,
-        real_below=_real_below(labels, scores, weights_of(media), fake_from),
+        real_below=_real_below(labels, scores, weights_of(media, prior_fake), fake_from),
         false_positive_rate=hits / len(reals),
         false_positive_rate_upper=rate_upper(hits, len(reals)),
         real_media=len(reals),

@@ -189,7 +189,11 @@ def _row(
     if len(sample.labels):
         limits = thresholds(card, kind)
         figures = metrics.figures(
-            sample.labels, sample.scores, threshold=limits.fake_from, clusters=sample.clusters
+            sample.labels,
+            sample.scores,
+            threshold=limits.fake_from,
+            prior=card.calibration.prior_fake,
+            clusters=sample.clusters,
         )
         figures |= _banded(sample, limits) if unit == "media" else {}
     return Row(

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from detector.calibration import restated
 from detector.spec import Figure
 
 Scores = npt.NDArray[np.float64]
@@ -26,6 +27,8 @@ Weights = npt.NDArray[np.float64]
 
 #: Bootstrap draws behind each interval.
 DRAWS = 500
+#: The base rate that scores speak of where nothing else is said.
+EVEN = 0.5
 #: Bins of equal width of the calibration error (Naeini et al. 2015 use 10 to 15).
 BINS = 10
 
@@ -35,20 +38,22 @@ def figures(
     scores: Scores,
     *,
     threshold: float,
+    prior: float = EVEN,
     clusters: Labels | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> dict[str, Figure]:
     """Every figure that the classes at hand allow, with its 95% interval.
 
-    `labels` are 0 and 1, one for each score; `threshold` is where a score counts as fake.
-    `clusters` number what is drawn together, from 0; without them each score stands alone.
+    `labels` are 0 and 1, one for each score; `threshold` is where a score counts as fake, and
+    `prior` the base rate of fakes that scores speak of. `clusters` number what is drawn together,
+    from 0; without them each score stands alone.
     """
     check(labels, scores)
     weights = draw(len(labels) if clusters is None else clusters, draws=draws, seed=seed)
     found = {
         name: interval(function(labels, scores, weights))
-        for name, function in functions(labels, threshold).items()
+        for name, function in functions(labels, threshold, prior).items()
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 
@@ -107,8 +112,13 @@ def check(labels: Labels, scores: Scores) -> None:
 Function = Callable[[Labels, Scores, Weights], Scores]
 
 
-def functions(labels: Labels, threshold: float) -> Mapping[str, Function]:
-    """The figures that the classes among the labels allow, by name."""
+def functions(labels: Labels, threshold: float, prior: float = EVEN) -> Mapping[str, Function]:
+    """The figures that the classes among the labels allow, by name.
+
+    `calibration_error` takes the media in the mixture in which they were collected. Scores that
+    speak of another base rate show its distance there, however honest they are;
+    `calibration_error_at_prior` weighs the classes so that fakes have the share `prior`.
+    """
     one_class: dict[str, Function] = {"accuracy": partial(_accuracy, threshold)}
     if (labels == 1).any():
         one_class["recall"] = partial(_recall, threshold)
@@ -123,6 +133,7 @@ def functions(labels: Labels, threshold: float) -> Mapping[str, Function]:
         "f1": partial(_f1, threshold),
         "log_loss": _log_loss,
         "calibration_error": _calibration_error,
+        "calibration_error_at_prior": partial(_calibration_error_at, prior),
         "recall_at_fpr_1": partial(_recall_at_fpr, 0.01),
         "recall_at_fpr_5": partial(_recall_at_fpr, 0.05),
     }
@@ -141,9 +152,14 @@ def average_precision(labels: Labels, scores: Scores) -> float:
     return float(_average_precision(labels, scores, _row(labels))[0])
 
 
-def calibration_error(labels: Labels, scores: Scores) -> float:
-    """Expected calibration error: |share of fakes - mean score| over equal bins, by their size."""
-    return float(_calibration_error(labels, scores, _row(labels))[0])
+def calibration_error(labels: Labels, scores: Scores, prior: float | None = None) -> float:
+    """Expected calibration error: |share of fakes - mean score| over equal bins, by their size.
+
+    With a `prior`, of these media with their classes weighed so that fakes have that share.
+    """
+    if prior is None:
+        return float(_calibration_error(labels, scores, _row(labels))[0])
+    return float(_calibration_error_at(prior, labels, scores, _row(labels))[0])
 
 
 def threshold_at_fpr(reals: Scores, rate: float) -> float:
@@ -167,14 +183,23 @@ def rate_upper(hits: int, total: int) -> float:
     return rate_bounds(hits, total)[1]
 
 
-def calibration_floor(scores: Scores, *, draws: int = DRAWS, seed: int = 0) -> float:
+def calibration_floor(
+    scores: Scores,
+    *,
+    prior: float | None = None,
+    share: float = EVEN,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> float:
     """The calibration error that perfectly honest scores would show on so few media, on average.
 
-    Labels are drawn as the scores say; what is left is the noise of small bins.
+    Labels are drawn as the scores say; what is left is the noise of small bins. With a `prior`, of
+    scores that are honest at that base rate, on media of which `share` are fakes, at that prior.
     """
     rng = np.random.default_rng(seed)
-    labels = (rng.random((draws, len(scores))) < scores).astype(np.int64)
-    return float(np.mean([calibration_error(drawn, scores) for drawn in labels]))
+    honest = scores if prior is None else restated(scores, prior, share)
+    labels = (rng.random((draws, len(scores))) < honest).astype(np.int64)
+    return float(np.nanmean([calibration_error(drawn, scores, prior) for drawn in labels]))
 
 
 def _row(labels: Labels, weights: Scores | None = None) -> Weights:
@@ -229,6 +254,14 @@ def _auc(labels: Labels, scores: Scores, weights: Weights) -> Scores:
     fake, real = _by_level(labels, scores, weights)
     above = real.sum(1, keepdims=True) - np.cumsum(real, 1)
     return ratio((fake * (above + real / 2)).sum(1), fake.sum(1) * real.sum(1))
+
+
+def _calibration_error_at(prior: float, labels: Labels, scores: Scores, weights: Weights) -> Scores:
+    each = np.ones(len(weights))
+    fake = ratio(prior * each, weights @ (labels == 1))
+    real = ratio((1 - prior) * each, weights @ (labels == 0))
+    weighed = weights * np.where(labels == 1, fake[:, None], real[:, None])
+    return _calibration_error(labels, scores, weighed)
 
 
 def _average_precision(labels: Labels, scores: Scores, weights: Weights) -> Scores:

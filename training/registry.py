@@ -10,7 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from core.errors import ModelCorrupt, ModelMissing, UsageError
 from core.objects import Storage, canonical, local
@@ -118,13 +122,21 @@ def _refuse_other(known: ModelRecord | None, card: Card) -> None:
     """A verdict names a version, so a version must not change its mind."""
     if known is None:
         return
-    new = card.model_dump(mode="json")
-    changed = [key for key in new if key not in _WORDS and new[key] != known.card.get(key)]
+    new, old = card.model_dump(mode="json"), _as_now(known.card)
+    changed = [key for key in new if key not in _WORDS and new[key] != old.get(key)]
     if changed:
         raise ModelCorrupt(
             f"{card.reference} is registered already and differs in {', '.join(changed)}. "
             "A changed model needs a new number."
         )
+
+
+def _as_now(registered: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A card as it would be written today: what it left out because nobody knew of it is told."""
+    try:
+        return Card.model_validate(registered).model_dump(mode="json")
+    except ValidationError:
+        return registered
 
 
 def _keep(folder: Path, card: Card, settings: Settings, to: str | None) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from core.errors import UsageError
 from core.vocabulary import MediaKind
-from detector.calibration import probability
+from detector.calibration import probability, restated
 from detector.spec import Aggregation, Platt, Thresholds
 from tests.unit.cards import card
 from tests.unit.training_cache import medium
@@ -125,6 +125,40 @@ def test_honest_scores_of_few_media_show_a_calibration_error_all_the_same():
 def test_one_class_gives_only_what_it_can():
     found = metrics.figures(np.zeros(5, int), np.linspace(0, 1, 5), threshold=0.9)
     assert set(found) == {"accuracy", "specificity"}
+
+
+def at_even_odds(count: int, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Labels of which `share` are fakes, and scores that are honest where half of them are."""
+    rng = np.random.default_rng(2)
+    labels = (np.arange(count) < share * count).astype(int)
+    evidence = rng.normal(np.where(labels == 1, 1.0, -1.0), 2**0.5)  # log odds of N(1, 2), N(-1, 2)
+    return labels, 1 / (1 + np.exp(-evidence))
+
+
+def test_the_mixture_of_a_set_is_no_error_of_scores_that_speak_of_another():
+    labels, scores = at_even_odds(20_000, share=0.1)
+    assert metrics.calibration_error(labels, scores) > 0.15
+    assert metrics.calibration_error(labels, scores, 0.5) < 0.03
+    assert metrics.calibration_error(labels, restated(scores, 0.5, 0.1)) < 0.02
+    found = metrics.figures(labels, scores, threshold=0.5, draws=20)
+    assert found["calibration_error_at_prior"].value < 0.03
+    assert metrics.figures(labels, scores, threshold=0.5, prior=0.1, draws=20)[
+        "calibration_error_at_prior"
+    ].value == pytest.approx(found["calibration_error"].value, abs=1e-9)
+
+
+def test_honest_scores_show_their_floor_at_their_own_base_rate():
+    _, scores = at_even_odds(200, share=0.2)
+    _, many_scores = at_even_odds(20_000, share=0.2)
+    assert metrics.calibration_floor(scores, prior=0.5, share=0.2, draws=50) > 0.04
+    assert metrics.calibration_floor(many_scores, prior=0.5, share=0.2, draws=5) < 0.02
+
+
+def test_a_score_is_restated_at_another_base_rate_by_bayes_rule():
+    assert restated(np.array([0.9]), 0.5, 0.05)[0] == pytest.approx(
+        0.9 * 0.05 / (0.9 * 0.05 + 0.1 * 0.95)
+    )
+    assert restated(np.array([0.3]), 0.2, 0.2)[0] == pytest.approx(0.3)
 
 
 def test_calibration_error_is_zero_when_scores_are_shares():
@@ -271,3 +305,33 @@ def test_the_share_of_uncertain_is_what_lies_between_the_thresholds():
     figures = evaluation.evaluate(media, card(), "dev")[0].figures
     assert figures["uncertain"].value == pytest.approx(3 / 8)
     assert figures["accuracy_outside_band"].value == 1.0
+
+
+@pytest.mark.parametrize("prior", [0.05, 0.5, 0.8])
+def test_scores_speak_of_the_base_rate_in_the_card_and_verdicts_stay_as_they_are(prior: float):
+    media = many("images", count=300) + many("videos", count=100, frames=4)
+    even, asked = calibrate.fit(media), calibrate.fit(media, prior_fake=prior)
+    assert (even.calibration.prior_fake, asked.calibration.prior_fake) == (0.5, prior)
+    for kind, old, new in (
+        ("images", even.calibration.image, asked.calibration.image),
+        ("videos", even.calibration.track, asked.calibration.track),
+    ):
+        items = [m for m in media if m.medium.path.startswith(kind)]
+        logits = [calibrate.item_logit(m, asked.aggregation) for m in items]
+        before, after = (np.array([probability(z, platt) for z in logits]) for platt in (old, new))
+        assert after == pytest.approx(restated(before, 0.5, prior), abs=5e-3)  # never certain
+        limits = [getattr(each.operating, kind[:-1]).fake_from for each in (even, asked)]
+        assert ((before >= limits[0]) == (after >= limits[1])).all()
+
+
+def test_of_fewer_fakes_more_media_are_safely_called_real():
+    media = many("images", spread=1.5, count=300)
+    called = []
+    for prior in (0.5, 0.05):
+        fitted = calibrate.fit(media, prior_fake=prior)
+        scores = [
+            probability(calibrate.item_logit(m, fitted.aggregation), fitted.calibration.image)
+            for m in media
+        ]
+        called.append(sum(score < fitted.operating.image.real_below for score in scores))
+    assert called[1] > called[0] > 0
