@@ -1,9 +1,12 @@
-"""Settings as commands read them: once, with a sentence for what is wrong."""
+"""The environment as commands read it: once, with a sentence for what is wrong."""
 
 from __future__ import annotations
 
+import os
+
 from pydantic import ValidationError
 
+from core import logs
 from core.errors import UsageError
 from core.settings import Settings
 
@@ -21,3 +24,8 @@ def read_settings(device: str | None = None) -> Settings:
             for each in error.errors(include_input=False, include_url=False)
         )
         raise UsageError(f"The settings cannot be used. {wrong}.") from None
+
+
+def set_up_logs(default: str) -> None:
+    """Logs as DEEPSWEEP_LOG_LEVEL wants them, else from `default` on. Raises UsageError."""
+    logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL") or default)

@@ -97,7 +97,9 @@ def _estimated(scan: str | None, model: str | None) -> tuple[str, Estimates]:
 
 
 def _rates(found: Estimates) -> Table:
-    table = _table("", "estimate", "95% interval", "meaning")
+    from cli import text
+
+    table = text.table("", "estimate", "95% interval", "meaning")
     for name, (title, meaning) in RATES.items():
         rate = getattr(found, name)
         guess = "unknown" if rate.estimate is None else percent(rate.estimate)
@@ -119,7 +121,9 @@ def percent(share: float) -> str:
 def _strata(strata: tuple[Stratum, ...]) -> Table:
     from cli import text
 
-    table = _table("called", "drawn with", "items", "drawn", "judged", "of these fake", "unsure")
+    table = text.table(
+        "called", "drawn with", "items", "drawn", "judged", "of these fake", "unsure"
+    )
     for one in sorted(strata, key=lambda each: list(Verdict).index(each.called)):
         called = text.outcome_text(one.called)
         if one.drawn_as is not one.called:
@@ -130,9 +134,3 @@ def _strata(strata: tuple[Stratum, ...]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     return table
-
-
-def _table(*headers: str) -> Table:
-    from rich.table import Table
-
-    return Table(*headers, box=None, header_style="dim", pad_edge=False)

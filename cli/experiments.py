@@ -177,13 +177,11 @@ def _told(trial: Trial) -> str:
 
 
 def _show_trials(trials: list[Trial]) -> None:
-    from rich.table import Table
-
-    from cli.text import console
+    from cli import text
 
     heads = ("trial", "learning rate", "weight decay", "dropout", "batch",
              f"validation {trials[0].monitor}")  # fmt: skip
-    table = Table(*heads, box=None, header_style="dim")
+    table = text.table(*heads)
     for trial in trials:
         table.add_row(
             str(trial.number),
@@ -193,16 +191,14 @@ def _show_trials(trials: list[Trial]) -> None:
             str(trial.batch),
             f"{trial.figure:.4f}",
         )
-    console().print(table)
+    text.console().print(table)
 
 
 def _show_outcomes(outcomes: list[Outcome]) -> None:
-    from rich.table import Table
-
-    from cli.text import console
+    from cli import text
 
     heads = ("augmentation", "accuracy", "change", "AUC", "change", "the document")
-    table = Table(*heads, box=None, header_style="dim")
+    table = text.table(*heads)
     for outcome in outcomes:
         told = "–" if outcome.documented is None else f"{outcome.documented:+.0%}"
         table.add_row(
@@ -213,7 +209,7 @@ def _show_outcomes(outcomes: list[Outcome]) -> None:
             _cell(outcome.auc_change, sign="+"),
             told,
         )
-    console().print(table)
+    text.console().print(table)
 
 
 def _cell(figure: Figure | None, sign: str = "") -> str:

@@ -175,25 +175,23 @@ def _moment(value: datetime | None) -> str | None:
 
 
 def _print(found: list[KeyRecord]) -> None:
-    from rich.table import Table
+    from cli import text
 
-    from cli.text import console, printable
-
-    table = Table(box=None, header_style="dim")
+    table = text.table()
     for header in ("prefix", "name", "scopes", "sources", "per minute", "last used", "state"):
         table.add_column(header, overflow="fold")
     for record in found:
         used = record.last_used_at
         table.add_row(
             record.prefix,
-            printable(record.name),
+            text.printable(record.name),
             ", ".join(sorted(record.scopes)),
-            printable("\n".join(record.sources) or "uploads only"),
+            text.printable("\n".join(record.sources) or "uploads only"),
             f"{record.requests_per_minute:,}",
             f"{used:%Y-%m-%d %H:%M}" if used else "never",
             _state(record),
         )
-    console().print(table)
+    text.console().print(table)
 
 
 def _state(record: KeyRecord) -> str:

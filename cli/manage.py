@@ -114,16 +114,14 @@ def architectures(as_json: bool) -> None:
       deepsweep architectures
       deepsweep architectures --json | jq -r '.[] | select(.parameters < 1e6).name'
     """
-    from rich.table import Table
-
-    from cli.text import console
+    from cli import text
     from detector import architectures as registry
 
     rows = registry.table()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table(box=None, header_style="dim")
+    table = text.table()
     for head in ("name", "input", "parameters", "as Keras", "document's", "described in"):
         table.add_column(head, justify="left" if head in ("name", "described in") else "right")
     for row in rows:
@@ -135,4 +133,4 @@ def architectures(as_json: bool) -> None:
             row["document"],
         )
     table.add_row("timm:<name>", "–", "–", "–", "–", "any model of the timm library")
-    console().print(table)
+    text.console().print(table)

@@ -41,15 +41,13 @@ def list_(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_row(record) for record in found], indent=2))
         return
-    from rich.table import Table
+    from cli import text
 
-    from cli.text import console
-
-    table = Table("model", "state", "registered", "promoted", "place", box=None, header_style="dim")
+    table = text.table("model", "state", "registered", "promoted", "place")
     for record in found:
         row = _row(record)
         table.add_row(*(str(row[key] or "–") for key in row if key != "sha256"))
-    console().print(table)
+    text.console().print(table)
 
 
 @models.command()

@@ -188,12 +188,11 @@ def document(flip: Flip) -> dict[str, Any]:
 def shown(done: Rescored, flips: Iterator[Flip]) -> RenderableType:
     """The flips as a table, and what was done."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     from cli import text
 
-    table = Table("item", "file", "was", "", "is", "", box=None, header_style="dim")
+    table = text.table("item", "file", "was", "", "is", "")
     total = 0
     for total, flip in enumerate(flips, start=1):
         if total <= TABLE_ROWS:

@@ -82,12 +82,12 @@ def retrain(
       deepsweep retrain --queue
     """
     from cli.database import opened
-    from cli.environment import read_settings
+    from cli.environment import read_settings, set_up_logs
 
     settings = read_settings()
     if child:
         _end_with_parent()
-        _log()
+        set_up_logs("INFO")
     with opened(settings) as database:
         if run_id is None:
             run_id = _ask(database, settings, recipe, _wishes(asked))
@@ -251,9 +251,3 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:
             sys.exit(EXIT_LATER)
-
-
-def _log() -> None:
-    from core import logs
-
-    logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL", "INFO"))

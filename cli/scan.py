@@ -139,8 +139,7 @@ def scan(
       deepsweep scan clip.mp4 --json - | jq .verdict
       deepsweep scan inbox/ --follow --json -
     """
-    from cli.environment import read_settings
-    from core import logs
+    from cli.environment import read_settings, set_up_logs
     from core.objects import canonical
     from db.keeping import Draw, Keeping
     from worker.request import ScanRequest
@@ -163,7 +162,7 @@ def scan(
         fresh=not resume,
         retry_failed=retry_failed,
     )
-    logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL", "ERROR"))
+    set_up_logs("ERROR")
     ctx.exit(_scan(settings, request, targets, follow=follow, quiet=quiet))
 
 

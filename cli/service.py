@@ -40,10 +40,10 @@ def worker(queues: str | None, device: str | None) -> None:
       deepsweep worker --queues expand,callbacks     (no device needed)
       deepsweep worker --queues train                (retraining)
     """
-    from cli.environment import read_settings
+    from cli.environment import read_settings, set_up_logs
 
     settings = read_settings(device)
-    _log()
+    set_up_logs("INFO")
     with servers(settings):
         from worker import service
 
@@ -61,8 +61,10 @@ def api(host: str | None, port: int | None) -> None:
     Example:
       deepsweep api --host 0.0.0.0 --port 8080
     """
+    from cli.environment import set_up_logs
+
     settings = _listening(host, port)
-    _log()
+    set_up_logs("INFO")
     with servers(settings):
         from api import app, server
 
@@ -79,10 +81,10 @@ def beat() -> None:
     Example:
       DEEPSWEEP_REDIS_URL=redis://queue:6379/0 deepsweep beat
     """
-    from cli.environment import read_settings
+    from cli.environment import read_settings, set_up_logs
 
     settings = read_settings()
-    _log()
+    set_up_logs("INFO")
     with servers(settings):
         from worker import beat as beating
 
@@ -157,9 +159,3 @@ def _role(queues: str | None) -> Role:
     if not names or not set(names) <= set(_QUEUES):
         raise UsageError(f"--queues takes some of {', '.join(_QUEUES)}, got {queues!r}.")
     return Role(queues=tuple(Queues(name) for name in names))
-
-
-def _log() -> None:
-    from core import logs
-
-    logs.configure(os.environ.get("DEEPSWEEP_LOG_LEVEL", "INFO"))

@@ -108,13 +108,12 @@ def scan_json(record: ScanRecord, counts: Counts) -> dict[str, Any]:
 
 def scans_table(found: list[tuple[ScanRecord, Counts]]) -> Table:
     """Scans as a table, in the order given."""
-    from rich.table import Table
     from rich.text import Text
 
     from cli import text
 
     headers = ("scan", "asked for", "state", "model", "plan", "sources", "items", "verdicts")
-    table = Table(*headers, box=None, header_style="dim", pad_edge=False)
+    table = text.table(*headers)
     for record, counts in found:
         ended = counts.by_status[ItemStatus.DONE] + counts.by_status[ItemStatus.FAILED]
         verdicts = Text()

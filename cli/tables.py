@@ -144,7 +144,7 @@ def _frames(document: Document) -> Table:
 
 
 def _table(*headers: str, title: str | None) -> Table:
-    table = Table(box=None, title=title, title_justify="left", header_style="dim", pad_edge=False)
+    table = text.table(title=title, title_justify="left")
     for header in headers:
         table.add_column(header, overflow="fold")
     return table

@@ -7,9 +7,11 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from core.vocabulary import Verdict
@@ -68,11 +70,19 @@ def common_folder(names: Sequence[str]) -> str:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Standard output or error; what is no terminal gets lines wide enough for whole sentences."""
-    found = Console(stderr=stderr, highlight=False)
+    """Standard output or error; what is no terminal gets lines wide enough for whole sentences.
+
+    Names are shown as they are: `[/]` in one is no markup, and `:heart:` no picture.
+    """
+    found = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not found.is_terminal and "COLUMNS" not in os.environ:
         found.width = PIPE_WIDTH
     return found
+
+
+def table(*headers: str, **options: Any) -> Table:
+    """A table without lines, as every command prints it."""
+    return Table(*headers, box=None, header_style="dim", pad_edge=False, **options)
 
 
 def shortened(text: str, width: int) -> str:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from core.errors import UsageError
+
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 #: Alembic narrates every look at the tables' revision, which health checks take every few seconds.
@@ -48,7 +50,12 @@ class _JsonLine(logging.Formatter):
 
 
 def configure(level: str = "WARNING") -> None:
-    """Send this process's logs to stderr as JSON lines. Called once, by an entry point."""
+    """Send this process's logs to stderr as JSON lines. Called once, by an entry point.
+
+    Raises UsageError for a level that there is not.
+    """
+    if level.upper() not in logging.getLevelNamesMapping():
+        raise UsageError(f"{level!r} is no level of logs; take DEBUG, INFO, WARNING or ERROR.")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLine())
     root = logging.getLogger()

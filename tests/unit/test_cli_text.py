@@ -73,3 +73,15 @@ def test_an_escape_hidden_in_a_percent_encoded_name_becomes_visible() -> None:
 )
 def test_the_common_folder_is_made_of_whole_names(names: list[str], folder: str) -> None:
     assert text.common_folder(names) == folder
+
+
+@pytest.mark.parametrize("name", ["[/]", "[red]a.jpg", ":heart:.jpg", "[link=x]a[/link]"])
+def test_a_name_that_looks_like_markup_is_shown_as_it_is(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = text.table("file", title=name)
+    table.add_row(name)
+    console = text.console()
+    console.print(table)
+    console.print(name)
+    assert capsys.readouterr().out.count(name) == 3

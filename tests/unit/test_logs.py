@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from core import logs
+from core.errors import UsageError
 
 
 @contextmanager
@@ -104,3 +105,8 @@ def test_details_asked_for_do_not_include_those_of_clients_that_write_signatures
         logging.getLogger("urllib3.connectionpool").debug('"GET /a?X-Amz-Signature=1" 200')
         logging.getLogger("worker").debug("details")
     assert [line["event"] for line in lines] == ["details"]
+
+
+def test_a_level_that_there_is_not_is_wrong_usage():
+    with pytest.raises(UsageError, match="'loud' is no level of logs"):
+        logs.configure("loud")
