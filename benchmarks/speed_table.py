@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -72,10 +73,10 @@ def write(order: Sequence[str]) -> None:
     marked.replace(README, MARK, short(parts))
 
 
-def _kept() -> dict[str, dict[str, object]]:
+def _kept() -> dict[str, dict[str, Any]]:
     if not KEPT.exists():
         return {}
-    kept: dict[str, dict[str, object]] = json.loads(KEPT.read_text(encoding="utf-8"))
+    kept: dict[str, dict[str, Any]] = json.loads(KEPT.read_text(encoding="utf-8"))
     return kept
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from core.errors import UsageError
 from core.vocabulary import EngineChoice
 from detector import engines, views
 from detector.engines import Parts, Values, Work, sample
@@ -16,12 +17,23 @@ from detector.spec import Card
 
 #: OpenVINO gains nothing from more crops at a time.
 OPENVINO_PARTS = (4, 1)
+#: A GPU has room for the faces of many batches, and several views of each, at a time.
+CUDA_PART = 256
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` takes CUDA where there is one; otherwise the device of that name."""
+    """`auto` takes CUDA where there is one; otherwise the device of that name.
+
+    Raises UsageError when CUDA is asked for and is not there: a worker that was meant for a GPU
+    must not go on at a hundredth of its speed.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(
+            f"The device is set to {name}, and PyTorch finds no CUDA here; set it to auto or cpu, "
+            "or see to the driver."
+        )
     return torch.device(name)
 
 
@@ -43,7 +55,7 @@ class Scorer:
             network=FromCrops(module, card.input).eval(),
             sample=sample.faces(card.input.size_px),
             probabilities=self._probabilities,
-            parts=Parts(torch=batch, openvino=OPENVINO_PARTS, cuda=batch),
+            parts=Parts(torch=batch, openvino=OPENVINO_PARTS, cuda=max(batch, CUDA_PART)),
             half_pays=True,
         )
         self._engine = engines.prepare(work, choice=engine, device=torch.device(device))

@@ -37,7 +37,7 @@ class Parts:
     torch: int
     #: OpenVINO on a CPU: the sizes that the network is compiled for, falling, the last 1.
     openvino: tuple[int, ...]
-    #: CUDA: as many as memory holds; halved when it runs out.
+    #: CUDA: more gain nothing; halved when memory runs out.
     cuda: int
 
 

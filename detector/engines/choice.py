@@ -18,7 +18,7 @@ import torch
 
 from core.errors import UsageError
 from core.vocabulary import EngineChoice
-from detector.engines import openvino_cpu
+from detector.engines import graphs, openvino_cpu
 from detector.engines.base import Engine, Values, Work
 from detector.engines.openvino_cpu import OpenVinoEngine
 from detector.engines.pytorch import TorchEngine
@@ -84,8 +84,10 @@ def _candidates(
     """Ways to be faster than float32 PyTorch, the most promising first."""
     part = _torch_part(work, device)
     if device.type == "cuda":
-        yield lambda: TorchEngine(work.network, device=device, dtype=torch.float16, part=part)
-        yield lambda: TorchEngine(work.network, device=device, dtype=torch.bfloat16, part=part)
+        halves = (torch.float16, torch.bfloat16)
+        for build in (graphs.cuda_engine, TorchEngine):
+            for dtype in halves:
+                yield partial(build, work.network, device=device, dtype=dtype, part=part)
         return
     if choice is not EngineChoice.TORCH:
         if openvino_cpu.is_installed():
