@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL, ExceptionContext
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import ArgumentError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -182,7 +182,14 @@ def _look_before_use(engine: Engine) -> None:
 
 
 def _psycopg2_url(url: str) -> URL:
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Nothing of it is repeated: what cannot be read may be a password.
+        raise UsageError(
+            "DEEPSWEEP_DATABASE_URL cannot be read; it looks like "
+            "postgresql://user:password@host:5432/deepsweep, with %40 for an @ in the password."
+        ) from None
     if parsed.get_backend_name() not in ("postgresql", "postgres"):
         raise UsageError(
             f"DEEPSWEEP_DATABASE_URL names a {parsed.get_backend_name()} database; deepsweep "
