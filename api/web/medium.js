@@ -96,7 +96,7 @@ function fit() {
   if (!medium) return draw();
   const below = $("actions").offsetHeight + $("player").offsetHeight + ($("over-time").hidden ? 16 : $("over-time").offsetHeight + 24);
   const top = $("view").getBoundingClientRect().top + scrollY;
-  const room = Math.max(innerHeight - top - below, 260, innerHeight * 0.3);
+  const room = Math.max(innerHeight - top - below, Math.min(260, innerHeight * 0.45));
   const scale = Math.min($("view").clientWidth / item.medium.width, room / item.medium.height, 2);
   Object.assign(medium.style, { width: `${Math.round(item.medium.width * scale)}px`, height: `${Math.round(item.medium.height * scale)}px` });
   draw();
