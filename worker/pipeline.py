@@ -103,7 +103,10 @@ class Pipeline:
                 self._judge(desk, events)
             except (DatabaseUnavailable, DatabaseBusy):
                 raise
-            except Exception:
+            except Exception:  # the pipeline's border: whatever broke it, who was in hand is told
+                # What is judged is not to blame. Where the writer broke, this changes nothing.
+                with contextlib.suppress(Exception):
+                    desk.finish()
                 if self.engines.are_sound():
                     claims.blame()
                 raise

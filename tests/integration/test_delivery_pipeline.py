@@ -15,7 +15,7 @@ from sqlalchemy import select
 from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import SamplingPlan
-from db import documents
+from db import documents, verdicts
 from db.session import Database
 from db.tables import Item, VerdictRow
 from detector.faces import FaceFinder
@@ -172,6 +172,30 @@ def test_an_item_that_breaks_the_pipeline_is_kept_apart_and_its_neighbours_finis
     assert statuses(database, scan_id) == expected | {"2.png": "crashed_worker"}
 
 
+def test_a_result_that_cannot_be_written_is_kept_apart_and_its_neighbours_are_recorded(
+    make: Run,
+    database: Database,
+    scan_settings: Settings,
+    pictures: list[str],
+    version: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scan_id = a_scan(database, scan_settings, pictures, version)
+    record, together = verdicts.record_results, []
+
+    def break_on_poison(session: Any, judged: list[Any]) -> Any:
+        together.append(len(judged))
+        if any(claim.uri == pictures[2] for claim, _ in judged):
+            raise ZeroDivisionError
+        return record(session, judged)
+
+    monkeypatch.setattr(verdicts, "record_results", break_on_poison)
+    assert run_until(make(), is_over(database, scan_id)) == 3
+    expected = dict.fromkeys((f"{number}.png" for number in range(6)), "done")
+    assert statuses(database, scan_id) == expected | {"2.png": "crashed_worker"}
+    assert max(together) > 1
+
+
 def test_a_model_that_breaks_on_everything_blames_no_item(
     make: Run,
     database: Database,
@@ -241,7 +265,7 @@ def remote(storage: SickStorage, scan_settings: Settings) -> Settings:
             "s3_attempts": 1,
             # One at a time: of those that fail together at the last moment each would lose a try.
             "fetch_workers": 1,
-            "s3_read_timeout_s": 0.5,
+            "s3_read_timeout_s": 30,
         }
     )
 
@@ -261,7 +285,8 @@ def test_a_sick_storage_costs_no_item_its_tries(
     monkeypatch.setattr("worker.storage_health._HOLDS_S", 0.1)
     scan_id = a_scan(database, remote, s3_pictures, version)
     storage.mood, storage.heals_after = mood, 12
-    make(remote).run(is_over(database, scan_id))
+    impatient = remote.model_copy(update={"s3_read_timeout_s": 0.5})
+    make(impatient).run(is_over(database, scan_id))
     assert set(statuses(database, scan_id).values()) == {"done"}
     with database.transaction() as session:
         lost = session.scalars(select(Item.failures + Item.crashes)).all()
@@ -331,10 +356,9 @@ def test_a_large_film_is_not_fetched_for_its_hash(
     assert len(film) > 16 << 20
     storage.objects["film.mp4"] = film
     storage.keys = sorted(storage.objects)
-    settings = remote.model_copy(update={"s3_read_timeout_s": 30})
     plan = SamplingPlan.parse("keyframes:4")
-    scan_id = a_scan(database, settings, [f"s3://{BUCKET}/film.mp4"], version, plan=plan)
-    make(settings).run(is_over(database, scan_id))
+    scan_id = a_scan(database, remote, [f"s3://{BUCKET}/film.mp4"], version, plan=plan)
+    make(remote).run(is_over(database, scan_id))
     with database.transaction() as session:
         item_id = session.execute(select(Item.id)).scalar_one()
         document = documents.item_document(session, item_id)
