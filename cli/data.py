@@ -143,6 +143,9 @@ def list_(as_json: bool) -> None:
         ]
         click.echo(json.dumps(listed, indent=2))
         return
+    if not found:
+        click.echo("There is no snapshot yet; `deepsweep data snapshot` freezes one.", err=True)
+        return
     from rich.table import Table
 
     from cli.text import console

@@ -34,6 +34,7 @@ def list_(as_json: bool) -> None:
     Example:
       deepsweep models list --json | jq -r '.[] | select(.state == "champion").model'
     """
+    from core.vocabulary import ModelState
     from db import models as records
 
     with _database() as (_, database), database.transaction() as session:
@@ -47,7 +48,11 @@ def list_(as_json: bool) -> None:
     for record in found:
         row = _row(record)
         table.add_row(*(str(row[key] or "–") for key in row if key != "sha256"))
-    text.console().print(table)
+    if found:
+        text.console().print(table)
+    if ModelState.CHAMPION not in [record.state for record in found]:
+        shipped = "the model that ships with deepsweep (deepsweep models show default)"
+        click.echo(f"No registered version is the champion: scans use {shipped}.", err=True)
 
 
 @models.command()
