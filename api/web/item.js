@@ -134,7 +134,7 @@ async function undo() {
     return choose(last);
   }
   return busily(async () => {
-    await outbox.flush();
+    await Promise.allSettled([outbox.flush(), state.claiming]);
     const { item } = await ask("POST", "/review/undo");
     medium.preload(item);
     if (state.item) state.ahead.unshift(state.item);
