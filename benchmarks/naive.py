@@ -27,7 +27,7 @@ from facenet_pytorch import MTCNN
 from PIL import Image
 
 from detector import artifact
-from detector.spec import Card
+from detector.spec import Card, View
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -106,10 +106,13 @@ class Script:
             boxes, _ = self._mtcnn.detect(picture)
         scores = []
         for box in () if boxes is None else boxes:
-            with _measured(result, "crop"):
-                tensor = _crop(picture, box, self._card).to(self._device)
-            with _measured(result, "score"), torch.no_grad():
-                scores.append(torch.sigmoid(self._network(tensor)).item())
+            logits = []
+            for view in self._card.input.shown:
+                with _measured(result, "crop"):
+                    tensor = _crop(picture, box, self._card, view).to(self._device)
+                with _measured(result, "score"), torch.no_grad():
+                    logits.append(self._network(tensor).item())
+            scores.append(torch.sigmoid(torch.tensor(logits).mean()).item())
         result.faces += len(scores)
         return scores
 
@@ -144,15 +147,16 @@ def read(path: Path, frames: int, wanted: Iterable[int] | None = None) -> list[I
     return pictures
 
 
-def _crop(picture: Image.Image, box: Box, card: Card) -> torch.Tensor:
-    """The face with the margin that the model wants, as float32 (1, 3, size, size)."""
+def _crop(picture: Image.Image, box: Box, card: Card, view: View) -> torch.Tensor:
+    """The face in one of the views that the model wants, as float32 (1, 3, size, size)."""
     x1, y1, x2, y2 = box
-    margin = card.input.crop_margin * max(x2 - x1, y2 - y1)
+    margin = view.margin * max(x2 - x1, y2 - y1)
     half = max(x2 - x1, y2 - y1) / 2 + margin
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     size = card.input.size_px
     face = picture.crop((round(x - half), round(y - half), round(x + half), round(y + half)))
     pixels = torch.from_numpy(np.array(face.resize((size, size))))
+    pixels = pixels.flip(1) if view.mirrored else pixels
     mean, std = (torch.tensor(each).view(3, 1, 1) for each in (card.input.mean, card.input.std))
     return ((pixels.permute(2, 0, 1).float() / 255 - mean) / std).unsqueeze(0)
 
