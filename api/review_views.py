@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from api import media
@@ -51,10 +52,16 @@ def sheet(shown: Sheet, services: Services, session_id: int) -> dict[str, Any]:
         "frames": list(shown.frames),
         "tracks": list(shown.tracks),
         "thresholds": shown.thresholds,
-        "crop_margin": shown.card.get("input", {}).get("crop_margin", 0.2),
+        "crop_margin": _first_view(shown.card.get("input", {})),
         "limits": [str(limit) for limit in shown.card.get("limits", ())],
         "crops": [_crop(crop, services, session_id) for crop in shown.crops],
     }
+
+
+def _first_view(given: Mapping[str, Any]) -> float:
+    """The margin of the crop that people are shown, as `detector.spec.Input.shown` has it."""
+    first = next(iter(given.get("views", ())), {})
+    return float(first.get("margin", given.get("crop_margin", 0.2)))
 
 
 def place(source: ReviewSource) -> str:

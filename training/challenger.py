@@ -238,7 +238,7 @@ def _validation(plan: Recipe, material: Material, *, bfloat16: bool) -> fitting.
 
 def _calibrated(card: Card, held_out: Sequence[Judged]) -> Card:
     try:
-        fitted = calibrate.fit(held_out)
+        fitted = calibrate.fit(held_out, prior_fake=card.calibration.prior_fake)
     except UsageError as error:
         raise TooFewLabels(str(error)) from error
     return card.model_copy(
