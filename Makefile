@@ -69,4 +69,4 @@ scale: setup ## how it scales: two workers beside one, listing, requests, a thou
 	$(BIN)/python -m benchmarks.capacity --from docs/scale.json
 
 clean: ## what was made here, not the virtual environment
-	rm -rf out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf out build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -14,8 +14,8 @@ import click
 from cli import options
 
 if TYPE_CHECKING:
+    from core.queue import Queues
     from core.settings import Settings
-    from worker.service import Role
 
 _QUEUES = ("expand", "scan-interactive", "scan-bulk", "callbacks", "train")
 
@@ -43,11 +43,13 @@ def worker(queues: str | None, device: str | None) -> None:
     from cli.environment import read_settings, set_up_logs
 
     settings = read_settings(device)
+    wanted = _named(queues)
     set_up_logs("INFO")
     with servers(settings):
         from worker import service
 
-        status = service.main(settings, _role(queues))
+        role = service.Role() if wanted is None else service.Role(queues=wanted)
+        status = service.main(settings, role)
     _leave(status)
 
 
@@ -148,14 +150,14 @@ def _listening(host: str | None, port: int | None) -> Settings:
     return read_settings().model_copy(update=wanted)
 
 
-def _role(queues: str | None) -> Role:
+def _named(queues: str | None) -> tuple[Queues, ...] | None:
+    """The queues that are asked for; None for the usual ones. Raises UsageError."""
     from core.errors import UsageError
     from core.queue import Queues
-    from worker.service import Role
 
     if queues is None:
-        return Role()
+        return None
     names = tuple(name.strip() for name in queues.split(","))
-    if not names or not set(names) <= set(_QUEUES):
+    if not set(names) <= set(_QUEUES):
         raise UsageError(f"--queues takes some of {', '.join(_QUEUES)}, got {queues!r}.")
-    return Role(queues=tuple(Queues(name) for name in names))
+    return tuple(Queues(name) for name in names)
