@@ -173,7 +173,7 @@ class Whole:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in busy.items())
         yield f"busy: {shares}; what limits is {limit}"
         yield (
-            f"an item takes {decode_s * 1e3:.1f} ms to decode and {device_s * 1e3:.1f} ms to find and "
+            f"an item takes {decode_s * 1e3:.1f} ms to decode, {device_s * 1e3:.1f} ms to find and "
             f"score: {decode_s / device_s:.1f} cores decode as fast as the device works"
         )
 
