@@ -79,12 +79,22 @@ def import_(source: str, name: str, label: Label | None, licence: str, plan: str
     "Without one its groups are drawn.",
 )
 @click.option(
-    "--validation", type=click.FloatRange(0, 1), default=0.1, show_default=True, metavar="SHARE"
+    "--validation",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    show_default=True,
+    metavar="SHARE",
+    help="Of the groups: rules, calibration and thresholds are chosen on them.",
 )
 @click.option(
-    "--test", type=click.FloatRange(0, 1), default=0.0, show_default=True, metavar="SHARE"
+    "--test",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Of the groups: figures are measured on them, and nothing is chosen.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the draw of groups.")
 @click.option(
     "--hold-out",
     multiple=True,

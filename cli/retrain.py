@@ -38,7 +38,11 @@ EXIT_LATER = 75
 @click.option("--queue", "only_ask", is_flag=True, help="Ask for a run; a worker trains.")
 @click.option("--recipe", metavar="NAME|FILE", help="By default that of the settings.")
 @click.option("--steps", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True))
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Instead of the recipe's.",
+)
 @click.option("--replay", multiple=True, metavar="SNAPSHOT", help="Older data to train on as well.")
 @click.option(
     "--golden",

@@ -94,7 +94,13 @@ def beat() -> None:
 
 
 @click.command()
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that scan.",
+)
 @click.option("--host", metavar="ADDRESS", help="Where the API listens.")
 @click.option("--port", type=click.IntRange(1, 65_535), help="By default 8000.")
 @click.pass_context

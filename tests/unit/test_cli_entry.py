@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -72,6 +73,27 @@ def test_help_of_a_command_has_examples(name: str) -> None:
     assert result.exit_code == 0
     assert "Example" in result.output
     assert f"deepsweep {name}" in result.output
+
+
+def commands(
+    command: click.Command = deepsweep.cli, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(command, click.Group):
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):
+        below = command.get_command(context, name)
+        assert below is not None
+        yield from commands(below, (*path, name))
+
+
+def test_every_command_has_help_and_every_option_says_what_it_is_for() -> None:
+    for path, command in commands():
+        assert run(*path, "--help").exit_code == 0
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        silent = [each.name for each in options if not each.help and not each.hidden]
+        assert (path, silent) == (path, [])
 
 
 def test_help_of_scan_states_its_exit_statuses() -> None:
