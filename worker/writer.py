@@ -63,7 +63,9 @@ class Writer:
 
     def give(self, outcomes: Sequence[Outcome]) -> None:
         """Have these recorded. Waits for a place; raises what earlier writing has raised."""
-        self._begin()
+        self._raise()
+        if outcomes:
+            self._begin()
         for outcome in outcomes:
             self._put(outcome)
 
@@ -78,6 +80,9 @@ class Writer:
     def close(self) -> None:
         """Begin nothing more; what is half recorded comes to its end."""
         self._dropping.set()
+        # Where there is no place for it, the writer does not wait for more either.
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
         if self._thread is not None:
             self._thread.join()
 
@@ -114,10 +119,7 @@ class Writer:
     def _batches(self) -> Iterator[list[Outcome]]:
         """What has come meanwhile, until there will be no more."""
         while not self._dropping.is_set():
-            try:
-                batch = [self._queue.get(timeout=_LOOK_S)]
-            except queue.Empty:
-                continue
+            batch = [self._queue.get()]
             while len(batch) < BATCH and batch[-1] is not None and not self._queue.empty():
                 batch.append(self._queue.get())
             outcomes = [each for each in batch if each is not None]

@@ -65,10 +65,17 @@ def test_the_rate_of_the_first_and_last_tenth_shows_what_slows_down() -> None:
 
 
 def test_growth_is_straight_where_an_item_costs_the_same_in_any_number() -> None:
-    small, large = a_run(), a_run(10_000, cpu_s=a_run().cpu_s | {"worker": 200.0})
+    small, large = a_run(), a_run(10_000, cpu_s={**a_run().cpu_s, "worker": 200.0})
     assert ": straight." in growth.verdict([small, small])
     assert "1.84 times" in growth.verdict([small, large])
     assert "not straight" in growth.verdict([small, large])
+
+
+def test_the_table_of_what_grows_has_a_line_for_each_scan() -> None:
+    head, _, first, second, _, said = growth.lines([a_run(), a_run(500, asked=Asked(items=900))])
+    assert head.count("|") == first.count("|") == second.count("|")
+    assert "500 of 900, the time was up" in second
+    assert said == growth.verdict([a_run(), a_run(500)])
 
 
 def test_a_kept_run_is_taken_over_only_to_resume(
@@ -90,7 +97,7 @@ def test_a_run_is_the_same_after_it_was_kept() -> None:
 
 
 def test_the_last_table_has_a_row_for_everything_that_was_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for module, items in ((stored, (1000,)), (growth, (1000, 9000))):
         path = tmp_path / f"{module.__name__}.json"
@@ -101,6 +108,8 @@ def test_the_last_table_has_a_row_for_everything_that_was_kept(
     assert parts[0] == "overlap, 1,000 pictures"
     assert "CPU ms an item of 9,000" in parts
     assert len({len(cells) for cells in bench.rows()}) == 1
+    bench.table()
+    assert "batches full, detect" in capsys.readouterr().out
 
 
 # --- pictures -------------------------------------------------------------------------------------
@@ -112,9 +121,8 @@ def test_every_picture_has_bytes_of_its_own_and_can_be_decoded(
     monkeypatch.setattr(pictures, "DRAWN", 3)
     made = pictures.Pictures(7, side_px=48)
     assert len(set(made.values())) == len(made) == 7
-    decoded = [
-        cv2.imdecode(np.frombuffer(each, np.uint8), cv2.IMREAD_COLOR) for each in made.values()
-    ]
+    encoded = (np.frombuffer(each, np.uint8) for each in made.values())
+    decoded = [np.asarray(cv2.imdecode(each, cv2.IMREAD_COLOR)) for each in encoded]
     assert {picture.shape for picture in decoded} == {(48, 48, 3)}
     assert np.array_equal(decoded[0], decoded[3])
     with pytest.raises(KeyError):

@@ -63,13 +63,11 @@ class Pool:
             self.enough.append(pause.enough)
 
 
-def ahead(items: list[Item], pool: Pool | None = None, **workers: int) -> Iterator[Event | None]:
-    return decode_ahead(
-        iter(items),
-        cast("DecodePool", pool or Pool()),
-        workers=workers.pop("workers", 1),
-        **workers,
-    )
+def ahead(
+    items: list[Item], pool: Pool | None = None, *, workers: int = 1, fetchers: int | None = None
+) -> Generator[Event | None, None, None]:
+    decoders = cast("DecodePool", pool or Pool())
+    return decode_ahead(iter(items), decoders, workers=workers, fetchers=fetchers)
 
 
 def kinds(events: Iterator[Event | None], key: str) -> list[type]:
@@ -147,7 +145,7 @@ def test_a_question_that_everybody_waits_for_is_a_lull_with_nothing_on_its_way()
 def test_leaving_early_closes_what_was_opened_and_ends_all_threads() -> None:
     before = threading.active_count()
     items = [Item(key=str(number)) for number in range(50)]
-    events = cast("Generator[Event | None, None, None]", ahead(items, workers=2, fetchers=3))
+    events = ahead(items, workers=2, fetchers=3)
     next(events)
     events.close()
     assert threading.active_count() == before
