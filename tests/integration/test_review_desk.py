@@ -123,6 +123,25 @@ def test_what_is_held_comes_back_and_can_be_handed_back(desk, item):
     assert desk.client.get("/review/held").json() == {"items": []}
 
 
+def test_what_waits_is_counted_for_the_one_who_asks(desk, item, database, api_keys, monkeypatch):
+    monkeypatch.setattr("db.reviews._is_drawn", lambda *_: True)  # a second look at each
+    bea = Desk(api_keys, Scope.REVIEW, name="Bea")
+    with database.transaction() as session:
+        queue.a_judged_scan(session, [Verdict.UNCERTAIN] * 2)
+
+    def standing(who: Desk) -> dict:
+        return who.client.get("/review/standing").json()
+
+    assert standing(desk) == {"waiting": 2, "held": 1, "today": 0}
+    assert standing(bea) == {"waiting": 2, "held": 0, "today": 0}
+    desk.ask(f"{item['review_id']}/judgement", {"labels": {"0": "fake"}})
+    assert standing(desk) == {"waiting": 2, "held": 0, "today": 1}
+    assert standing(bea) == {"waiting": 3, "held": 0, "today": 0}
+    assert "2 items wait for you" in desk.page("/review")
+    assert "1 more waits for somebody else" in desk.page("/review")
+    assert "3 items wait for you" in bea.page("/review")
+
+
 # --- explanations -------------------------------------------------------------------------------
 
 
@@ -173,6 +192,7 @@ def test_the_dashboard_shows_what_is_known_and_says_what_is_not(desk, database):
         queue.a_judged_scan(session, [Verdict.FAKE, Verdict.REAL, Verdict.NO_FACE])
         session.execute(insert(TrainingRun).values(**_A_RUN))
     html = desk.page("/review/dashboard")
+    assert "The queue (Redis) does not answer" in html  # what is wrong comes first
     assert "Too few scores to tell" in html
     assert "Nobody has judged the same face" in html
     assert "Too few judgements" in html
