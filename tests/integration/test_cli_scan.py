@@ -220,7 +220,9 @@ def test_following_judges_what_is_added_until_it_is_stopped(
 
     def add_and_stop() -> None:
         wait_until(lambda: ended() == 4)
-        Image.new("RGB", (80, 60), "olive").save(media / "late.png")
+        # In one step: a file that is listed half-written is judged again when it is whole.
+        Image.new("RGB", (80, 60), "olive").save(media.with_name("late.png"))
+        media.with_name("late.png").rename(media / "late.png")
         wait_until(lambda: ended() == 5)
         os.kill(os.getpid(), signal.SIGINT)
 
