@@ -191,6 +191,9 @@ def _promote(database: Database, name: str, reason: str) -> Change:
 
 def _tell(change: Change) -> None:
     before = change.before.reference if change.before else "the model that ships with deepsweep"
+    if before == change.after.reference:
+        click.echo(f"{before} is the champion already.")
+        return
     click.echo(f"{change.after.reference} is the champion; before it was {before}.")
 
 

@@ -39,6 +39,14 @@ FIGURES = (
 GLANCE = ("auc", "average_precision", "recall_at_fpr_5", "log_loss", "calibration_error",
           "uncertain", "accuracy_outside_band")  # fmt: skip
 COMPARED = comparison.FIGURES
+#: Heads of columns that are more than the figure's name with spaces.
+HEADS = {
+    "auc": "AUC",
+    "f1": "F1",
+    "recall_at_fpr_1": "recall at 1% FPR",
+    "recall_at_fpr_5": "recall at 5% FPR",
+    "accuracy_outside_band": "accuracy outside the band",
+}
 VERDICTS = (*Verdict, "failed")
 #: One frame from the middle stands for a video.
 _GLANCE = SamplingPlan.parse("uniform:1")
@@ -92,6 +100,7 @@ def render(report: Report, *, thumbnail: Thumbnail | None = None) -> str:
         models=report.models,
         curves=[(one.called, drawn) for one in report.models if (drawn := _curves(one))],
         figures=FIGURES,
+        heads=HEADS,
         glance_figures=GLANCE,
         glance=list(_glance(report)),
         differences=differences(report),

@@ -128,7 +128,7 @@ def confusion(outcomes: Mapping[tuple[str, str], int], verdicts: Sequence[str]) 
             for verdict in verdicts
         )
         rows.append(Markup("<tr><th>{}</th>{}</tr>").format(label, Markup("").join(cells)))
-    head = Markup("").join(Markup("<th>{}</th>").format(verdict) for verdict in verdicts)
+    head = Markup("").join(Markup("<th>{}</th>").format(v.replace("_", " ")) for v in verdicts)
     return Markup('<table class="confusion"><tr><th></th>{}</tr>{}</table>').format(
         head, Markup("").join(rows)
     )

@@ -189,7 +189,7 @@ def test_several_models_share_one_curve_and_are_told_apart(labelled: Path) -> No
     page = evaluation_page.render(both)
     assert page.count("ROC curve</text>") == 1
     assert "test@2 - test@1" in page
-    assert "+0.000 [+0.00, +0.00]" in page
+    assert "+0.000\n[+0.00, +0.00]" in page
 
 
 def test_the_log_of_the_training_is_drawn(labelled: Path) -> None:
