@@ -14,11 +14,13 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import select
 
 from core.settings import Settings
 from core.vocabulary import Label, RunState, Scope, Split, Verdict
 from db import keys, registry
 from db.session import Database
+from db.tables import Review
 from tests.browser.conftest import PATIENCE_MS, sign_in
 from tests.browser.test_judging import judged
 from tests.integration import loop_fixtures as loop
@@ -124,7 +126,8 @@ def test_what_people_judge_in_a_browser_becomes_the_model_that_the_running_worke
     assert Verdict.FAKE not in loop.called(database, before).values()
 
     admin = a_key(database, "Ops", Scope.ADMIN)
-    report(served, admin, loop.missed_fakes(database, first)[:5])
+    missed = loop.missed_fakes(database, first)[:5]
+    report(served, admin, missed)
     people = []
     for name in ("Ada", "Ben"):
         page = browser.new_context(base_url=served).new_page()
@@ -140,7 +143,9 @@ def test_what_people_judge_in_a_browser_becomes_the_model_that_the_running_worke
         Label.FAKE,
         Label.REAL,
     }
-    assert loop.sources(database)["report"] >= 1
+    with database.transaction() as session:
+        reported = session.scalars(select(Review.item_id).where(Review.report.is_not(None)))
+        assert set(reported) == set(missed)
     assert loop.sources(database)["audit"] >= loop.FIRST - 5
 
     run = loop.wait_for_end(database, services, retrain(served, admin))
