@@ -75,6 +75,9 @@ def lines(run: Run) -> Iterator[str]:
     yield f"| items written together | {run.written_together:.1f} | |"
     goal = f"< {ROWS:.0%} {_mark(run.write_share < ROWS)}"
     yield f"| **time for writing rows** | **{run.write_share:.1%}** | {goal} |"
+    used = {"writing thread": run.threads_s.get("writer", 0.0), "PostgreSQL": run.cpu_s["database"]}
+    all_s = sum(run.cpu_s.values())
+    yield f"| share of all CPU | {_named({who: s / all_s for who, s in used.items()}, '.1%')} | |"
     statements = {kind: seconds / run.wall_s for kind, seconds in run.statements_s.items()}
     yield f"| time of all statements, by thread | {_named(statements, '.1%')} | |"
     each_ms = {name: 1e3 * spent / max(1, run.done) for name, spent in run.cpu_s.items()}
