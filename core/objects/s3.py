@@ -33,11 +33,11 @@ from core.settings import Settings
 #: Objects up to this size are fetched whole with one GET.
 WHOLE_BYTES = 8 << 20
 #: Larger ones are fetched in multiples of this.
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 512 << 10
 #: Blocks fetched by one GET, at most, when the reading goes straight on.
-MAX_SPAN_BLOCKS = 8
+MAX_SPAN_BLOCKS = 16
 #: Blocks kept for one open object.
-KEPT_BLOCKS = 16
+KEPT_BLOCKS = 32
 #: Of an expected range, fetched by one GET at most.
 MAX_PART_BYTES = 8 << 20
 #: Pieces in which a body is taken from the connection; a broken one loses less than this.

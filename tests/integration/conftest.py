@@ -21,6 +21,7 @@ from tests.integration.db_fixtures import (
 )
 from tests.integration.s3_fixtures import (
     aws_environment,
+    blocks_of_a_mebibyte,
     bucket,
     faulty_s3,
     s3_server,
@@ -40,6 +41,7 @@ __all__ = [
     "api_keys",
     "api_settings",
     "aws_environment",
+    "blocks_of_a_mebibyte",
     "bucket",
     "client",
     "database",

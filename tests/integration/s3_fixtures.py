@@ -21,6 +21,7 @@ from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
+from core.objects import s3
 from core.settings import Settings
 
 ENVIRONMENT = {
@@ -42,6 +43,13 @@ def aws_environment() -> Iterator[None]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         yield
+
+
+@pytest.fixture
+def blocks_of_a_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched is asserted in numbers that a reader can follow, whatever the real sizes."""
+    for name, size in {"BLOCK_BYTES": 1 << 20, "MAX_SPAN_BLOCKS": 8, "KEPT_BLOCKS": 16}.items():
+        monkeypatch.setattr(s3, name, size)
 
 
 # --- moto ----------------------------------------------------------------------------------------

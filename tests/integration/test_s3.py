@@ -25,6 +25,8 @@ from core.objects import PAGE_ENTRIES, Listing, ObjectRef, Storage
 from core.settings import Settings
 from tests.integration.s3_fixtures import S3Server
 
+pytestmark = pytest.mark.usefixtures("blocks_of_a_mebibyte")
+
 MIB = 1 << 20
 ODD_KEYS = [
     "a b/c%20d#e?f+ü.jpg",

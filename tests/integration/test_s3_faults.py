@@ -22,6 +22,8 @@ from core.settings import Settings
 from tests.integration import s3_fixtures as faults
 from tests.integration.s3_fixtures import FaultyS3
 
+pytestmark = pytest.mark.usefixtures("blocks_of_a_mebibyte")
+
 MIB = 1 << 20
 URI = "s3://bucket/a"
 

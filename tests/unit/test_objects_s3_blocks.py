@@ -27,6 +27,14 @@ PLACE = Place(bucket="bucket", key="film.mp4")
 MIB = 1 << 20
 
 
+@pytest.fixture(autouse=True)
+def blocks_of_a_mebibyte(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is fetched is asserted in numbers that a reader can follow, whatever the real sizes."""
+    sizes = {"BLOCK_BYTES": 1 << 20, "MAX_SPAN_BLOCKS": 8, "KEPT_BLOCKS": 16}
+    for name, size in sizes.items():
+        monkeypatch.setattr(s3, name, size)
+
+
 class Body(io.BytesIO):
     """An answer's body that may break off with an error."""
 
