@@ -172,6 +172,17 @@ def waiting(session: Session) -> int | None:
     )
 
 
+def decided_on(session: Session, run_id: int) -> int:
+    """How many runs before this one made a challenger of the same version, and were decided on."""
+    own = select(TrainingRun.base_model_version_id).where(TrainingRun.id == run_id)
+    query = select(func.count()).where(
+        TrainingRun.base_model_version_id == own.scalar_subquery(),
+        TrainingRun.id < run_id,
+        TrainingRun.state == RunState.SUCCEEDED,
+    )
+    return session.scalars(query).one()
+
+
 def has_period(session: Session, period: str) -> bool:
     """Whether a scheduled time has its run."""
     query = select(TrainingRun.id).where(TrainingRun.period == period)

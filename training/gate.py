@@ -14,6 +14,9 @@ each model's own thresholds: what users see. AUC asks for the order alone; on a 
 faces a gain shows in it first, while thresholds that were set anew are still noise. A set that is
 too small to show that nothing was lost does not let anything pass. Without a golden set nothing
 passes at all.
+
+Who tries often enough passes by luck. So the chance of 5% is shared by all challengers that were
+held against one champion: the second one's intervals are those of 2.5%, and so on (Bonferroni).
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from training.metrics import Labels, Scores
 
 #: Bootstrap draws: the 5% quantile then rests on a hundred of them.
 DRAWS = 2000
-#: One-sided.
+#: One-sided, shared by all tries.
 LEVEL = 0.05
 BALANCED, AUC = "balanced_accuracy", "auc"
 #: Name of the held-out part of what people flagged.
@@ -77,7 +80,7 @@ class Check:
     figure: str
     before: float
     after: float
-    #: The change, and the lower and upper end of its one-sided 95% intervals.
+    #: The change, and the lower and upper end of its one-sided intervals.
     change: float
     low: float
     high: float
@@ -103,15 +106,21 @@ class Decision:
         return asdict(self) | {"checks": [asdict(check) for check in self.checks]}
 
 
-def decide(flagged: Pairs | None, golden: Mapping[str, tuple[Pairs, float]]) -> Decision:
-    """The answer for one challenger; `golden` gives each set's pairs and margin by its name."""
+def decide(
+    flagged: Pairs | None, golden: Mapping[str, tuple[Pairs, float]], *, tries: int = 1
+) -> Decision:
+    """The answer for one challenger; `golden` gives each set's pairs and margin by its name.
+
+    `tries` counts the challengers that were held against this champion, this one among them.
+    """
+    level = LEVEL / tries
     checks: list[Check] = []
     for name, (pairs, margin) in golden.items():
         for figure in figures_of(pairs):
-            checks.append(_check(name, figure, pairs, -margin))
+            checks.append(_check(name, figure, pairs, -margin, level))
     gain = None
     if flagged is not None:
-        gain = _check(FLAGGED_SET, figures_of(flagged)[0], flagged, 0.0, above=True)
+        gain = _check(FLAGGED_SET, figures_of(flagged)[0], flagged, 0.0, level, above=True)
     lost = next((check for check in checks if not check.passed), None)
     every = (*checks, gain) if gain else tuple(checks)
     if not golden:
@@ -139,13 +148,15 @@ def pair(labels: Labels, groups: Sequence[str], before: Said, after: Said) -> Pa
 # --- helpers ------------------------------------------------------------------------------------
 
 
-def _check(name: str, figure: str, pairs: Pairs, needed: float, *, above: bool = False) -> Check:
+def _check(
+    name: str, figure: str, pairs: Pairs, needed: float, level: float, *, above: bool = False
+) -> Check:
     weights = metrics.draw(pairs.groups, draws=DRAWS)
     before = _FIGURES[figure](pairs.labels, pairs.before, weights)
     after = _FIGURES[figure](pairs.labels, pairs.after, weights)
     change = after - before
     drawn = change[1:][np.isfinite(change[1:])]
-    low, high = np.quantile(drawn, [LEVEL, 1 - LEVEL]) if len(drawn) else (-1.0, 1.0)
+    low, high = np.quantile(drawn, [level, 1 - level]) if len(drawn) else (-1.0, 1.0)
     return Check(
         set=name,
         figure=figure,

@@ -223,9 +223,12 @@ class _Run:
             if examples
         }
         margins = selection.golden_sets(self.settings, self.wishes)
+        with self.database.transaction() as session:
+            before_this = training_runs.decided_on(session, self.run.id)
         return gate.decide(
             pairs.get(gate.FLAGGED_SET),
             {name: (pairs[name], margin) for name, margin in margins.items() if name in pairs},
+            tries=before_this + 1,
         )
 
     def _judge(self, folder: Path, shown: Material) -> dict[str, list[Judged]]:

@@ -46,6 +46,15 @@ def test_no_gain_on_what_was_flagged_holds_it_back() -> None:
     assert "no gain is shown" in decision.reason
 
 
+def test_who_tries_again_must_show_more() -> None:
+    sets = (pairs(0.7, 0.83), {"press": (pairs(0.8, 0.92), 0.05)})
+    first, tenth = (gate.decide(*sets, tries=tries) for tries in (1, 10))
+    for once, again in zip(first.checks, tenth.checks, strict=True):
+        assert (again.change, again.needed) == (once.change, once.needed)
+        assert again.low < once.low < once.high < again.high
+    assert (first.code, tenth.code) == (None, gate.NOT_BETTER)
+
+
 def test_nothing_passes_without_a_golden_set_or_flagged_media() -> None:
     assert gate.decide(pairs(0.6, 0.9), {}).code == gate.NO_GOLDEN_SET
     decision = gate.decide(None, {"press": (pairs(0.8, 0.85), 0.05)})
