@@ -130,7 +130,7 @@ def main() -> None:
             shutil.rmtree(work, ignore_errors=True)
     page.say(f"{(time.monotonic() - began) / 60:.1f} minutes since the command was last begun.")
     if options.write:
-        page.write(options.write)
+        page.write()
 
 
 def _settings(options: argparse.Namespace, work: Path) -> Settings:
@@ -257,7 +257,8 @@ class _Loop:
         request = ScanRequest(
             sources=(str(folder / "images"),),
             model=model,
-            draw=Draw(real=audit),
+            # Nobody reviews the last scans: the round is over by then.
+            draw=Draw(real=audit, uncertain=1.0 if audit else 0.0),
             keep=Keeping.usual(self.settings) if audit else None,
         )
         outcome = scanning.run(self.settings, request)
@@ -282,7 +283,7 @@ class _Loop:
         truth = loop_data.by_uri(self.parts.wild, self.work / "wild")
         reported = self._report(people["user"], items, seen)
         reviewers = [Reviewer(id=people[name], name=name) for name in ("Ada", "Ben")]
-        while sum(self._judge_one(reviewer, truth) for reviewer in reviewers):
+        while not self._run_id() and sum(self._judge_one(each, truth) for each in reviewers):
             pass
         with self.database.transaction() as session:
             return Told.of(session, labels.words(session), reported=reported)
@@ -324,15 +325,19 @@ class _Loop:
     def retrain(self) -> RunRecord:
         """The run that the schedule asks for, worked on here until it is over."""
         self._write_recipe()
-        with self.database.transaction() as session:
-            listed = training_runs.listed(session)
-        run_id = listed[0].id if listed else schedule.ask(self.database, self.settings, SUNDAY)
+        run_id = self._run_id() or schedule.ask(self.database, self.settings, SUNDAY)
         assert run_id is not None
         while True:
             run = self._trainer().run(run_id)
             if run.state not in (RunState.QUEUED, RunState.RUNNING):
                 return run
             time.sleep(5)  # a loop that was killed holds its run for as long as its lease lasts
+
+    def _run_id(self) -> int | None:
+        """The run, once it was asked for: everything was judged by then."""
+        with self.database.transaction() as session:
+            listed = training_runs.listed(session)
+        return listed[0].id if listed else None
 
     def _write_recipe(self) -> None:
         """The recipe of every retraining; made fakes are as small as the model."""
@@ -371,7 +376,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("data", type=Path, help="folder with train/labels.csv and weights/")
     parser.add_argument("--generator", default="inswapper_128", help="kept from the first model")
-    parser.add_argument("--media", type=int, default=100, help="of each source and kind, at most")
+    parser.add_argument("--media", type=int, default=200, help="of each source and kind, at most")
     parser.add_argument("--scanned", type=int, default=60, help="the same, of what is scanned")
     parser.add_argument("--size", type=int, default=160, help="side of the network's crop, pixels")
     parser.add_argument("--first-steps", type=int, default=600)
@@ -382,7 +387,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
     parser.add_argument("--work", type=Path, help="keep everything here, and go on from it")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page")
+    parser.add_argument("--write", action="store_true", help="put the tables in docs/results.md")
     return parser.parse_args()
 
 

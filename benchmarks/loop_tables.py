@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import func, select
@@ -24,7 +23,7 @@ from training import metrics
 from training.crops import Medium
 
 #: The part of the document between the marks of this name.
-MARK = "loop"
+RESULTS, MARK = Path(__file__).parent.parent / "docs" / "results.md", "loop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +88,9 @@ class Page:
         self.lines.extend([f"**{grid.title}**", "", _line(grid.columns), _line(rule)])
         self.lines.extend([*map(_line, grid.rows), ""])
 
-    def write(self, path: Path) -> None:
-        """Between the marks of a document."""
-        marked.replace(path, MARK, ["", *self.lines])
+    def write(self) -> None:
+        """Between the marks of docs/results.md."""
+        marked.replace(RESULTS, MARK, ["", *self.lines])
 
 
 def sizes(parts: Mapping[str, Sequence[Medium]], generator: str) -> Grid:
@@ -168,20 +167,16 @@ def comparison(scans: Mapping[str, Sequence[Found]], generator: str) -> Grid:
 
 def changes(scans: Mapping[str, Sequence[Found]], generator: str) -> Grid:
     """How much each figure changed: both versions on the same draw, groups drawn whole."""
+    sides = [_groups(found, generator) for found in scans.values()]
     rows = []
-    for group in _groups(next(iter(scans.values())), generator):
-        before, after = (
-            {one.medium.path: one for one in _groups(found, generator)[group]}
-            for found in scans.values()
-        )
-        paths = [p for p in before if None not in (before[p].score, after[p].score)]
+    for group in sides[0]:
         called = "called fake" if group != "reals" else "falsely called fake"
-        hits = [
-            np.array([[float(side[path].verdict == "fake") for path in paths]])
-            for side in (before, after)
-        ]
-        groups = [before[path].medium.group for path in paths]
-        rows.append([group, called, _paired(hits[1] - hits[0], groups)])
+        media, before, after = _both(sides, (group,))
+        hits = [np.array([[one.verdict == "fake" for one in side]]) for side in (before, after)]
+        change = hits[1].astype(np.float64) - hits[0]
+        rows.append([group, called, _paired(media, lambda w, c=change: (w * c).sum(1) / w.sum(1))])
+        if group != "reals":
+            rows.append(["", "AUC", _auc_change(*_both(sides, (group, "reals")))])
     return Grid(
         title="What changed on new media", columns=("media", "figure", "change, 95%"), rows=rows
     )
@@ -204,12 +199,31 @@ def _groups(found: Sequence[Found], generator: str) -> dict[str, list[Found]]:
     }
 
 
-def _paired(change: npt.NDArray[np.float64], groups: Sequence[str]) -> str:
-    clusters = np.unique(np.array(groups), return_inverse=True)[1].astype(np.int64)
-    weights = metrics.draw(clusters)
-    values = (weights * change).sum(1) / weights.sum(1)
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    return f"{values[0]:+.3f} [{low:+.3f}, {high:+.3f}]"
+def _both(
+    sides: Sequence[Mapping[str, Sequence[Found]]], groups: Sequence[str]
+) -> tuple[list[Medium], list[Found], list[Found]]:
+    """The media of these groups with a face, and what both versions found, in one order."""
+    before, after = (
+        {one.medium.path: one for group in groups for one in side[group] if one.score is not None}
+        for side in sides
+    )
+    paths = [path for path in before if path in after]
+    media = [before[path].medium for path in paths]
+    return media, [before[path] for path in paths], [after[path] for path in paths]
+
+
+def _auc_change(media: list[Medium], before: list[Found], after: list[Found]) -> str:
+    labels = np.array([medium.label == "fake" for medium in media], np.int64)
+    auc = metrics.functions(labels, 0.5)["auc"]
+    scores = [np.array([one.score for one in side], np.float64) for side in (before, after)]
+    return _paired(media, lambda w: auc(labels, scores[1], w) - auc(labels, scores[0], w))
+
+
+def _paired(media: Sequence[Medium], figure: Callable[[metrics.Weights], metrics.Scores]) -> str:
+    groups = np.array([medium.group for medium in media])
+    clusters = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    found = metrics.interval(figure(metrics.draw(clusters)))
+    return f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}]" if found else "-"
 
 
 def _rate(found: Sequence[Found], verdict: str) -> str:
