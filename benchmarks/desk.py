@@ -14,6 +14,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -212,6 +213,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=60)
     parser.add_argument("--write", action="store_true", help=f"Put the table into {DOCUMENT}.")
     given = parser.parse_args()
+    # Asked to end, it ends the service that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     lines = measure(given.media, given.items).lines(os.getloadavg()[0])
     print("\n".join(lines))
     if given.write:
