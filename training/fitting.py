@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from core.errors import UsageError
 from detector.preprocess import to_tensor
 from training import checkpoint, networks
 from training.batches import Batch
@@ -67,6 +68,7 @@ def fit(
     average = networks.Average(module.network, recipe.optimiser.average)
     progress = checkpoint.load(out, recipe.sha256, module, optimiser, average)
     progress = progress or Progress(recipe_sha256=recipe.sha256)
+    start = _start(module.network, recipe, data)
     losses: list[float] = []
     begun = time.monotonic() - progress.seconds
     for batch in _remaining(steps, recipe, progress.step, workers):
@@ -77,7 +79,8 @@ def fit(
         figures = None
         if progress.step % recipe.validate_every == 0 or progress.step == recipe.optimiser.steps:
             progress.seconds = time.monotonic() - begun
-            figures = _validate(module.network, average, validate, out, progress, losses, recipe)
+            kept = networks.between(start, average.state, recipe.optimiser.kept_of_start)
+            figures = _validate(module.network, kept, validate, out, progress, losses, recipe)
             losses = []
             checkpoint.save(out, progress, module, optimiser, average)
         if on_step:
@@ -178,24 +181,39 @@ def _remaining(steps: Dataset[Batch], recipe: Recipe, done: int, workers: int) -
     yield from loader
 
 
+def _start(network: nn.Module, recipe: Recipe, data: Path) -> Mapping[str, torch.Tensor]:
+    """What the run started from, as its file has it: before BatchNorm's statistics were renewed."""
+    if not recipe.optimiser.kept_of_start:
+        return network.state_dict()
+    if not recipe.network.pretrained:
+        raise UsageError("kept_of_start asks for weights to start from; name them, or take it out.")
+    start = networks.read_fitting(network, data / recipe.network.pretrained)
+    missing = set(network.state_dict()) - set(start)
+    if missing:
+        raise UsageError(
+            f"kept_of_start asks for the whole network's weights; {recipe.network.pretrained} "
+            f"lacks {len(missing)} tensors of it, such as {min(missing)}."
+        )
+    return start
+
+
 def _validate(
     module: nn.Module,
-    average: networks.Average,
+    kept: dict[str, torch.Tensor],
     validate: Validate,
     out: Path,
     progress: Progress,
     losses: Sequence[float],
     recipe: Recipe,
 ) -> Figures:
-    judged = _with_weights(module, average.state)
-    figures = validate(judged)
+    figures = validate(_with_weights(module, kept))
     loss = float(np.mean(losses))
     rate = learning_rate(recipe.optimiser, progress.step - 1)
     entry = {"step": progress.step, "learning_rate": rate, "loss": loss}
     progress.history.append(entry | figures)
     if recipe.validation.keep == "last" or figures["score"] > progress.best:
         progress.best, progress.best_step = figures["score"], progress.step
-        checkpoint.write_tensors(out / "best.safetensors", average.state)
+        checkpoint.write_tensors(out / "best.safetensors", kept)
     return figures
 
 

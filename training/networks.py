@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -72,16 +73,33 @@ def load_backbone(module: nn.Module, path: Path) -> None:
             f"There are no pretrained weights at {path}; give the right data folder, or set "
             'network.pretrained = "" in the recipe to start from random weights.'
         )
-    own = module.state_dict()
-    found = {
-        name: value.to(own[name].dtype)
-        for name, value in load_file(path).items()
-        if name in own and value.shape == own[name].shape
-    }
+    own, found = module.state_dict(), read_fitting(module, path)
     missing = {name for name in set(own) - set(found) if not name.startswith("classifier")}
     if missing:
         raise UsageError(f"{path} does not fit: {len(missing)} tensors have no counterpart in it")
     module.load_state_dict(found, strict=False)
+
+
+def read_fitting(module: nn.Module, path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file whose name and shape fit the network, in the network's precision."""
+    own = module.state_dict()
+    return {
+        name: value.to(own[name].dtype)
+        for name, value in load_file(path).items()
+        if name in own and value.shape == own[name].shape
+    }
+
+
+def between(
+    start: Mapping[str, torch.Tensor], end: Mapping[str, torch.Tensor], share: float
+) -> dict[str, torch.Tensor]:
+    """Tensor by tensor `share` of `start` and the rest of `end`; counters are those of `end`."""
+    return {
+        name: torch.lerp(value, start[name].to(value), share)
+        if value.is_floating_point()
+        else value
+        for name, value in end.items()
+    }
 
 
 @torch.no_grad()

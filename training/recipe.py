@@ -114,6 +114,10 @@ class Optimiser(_Part):
     #: Labels become this far from 0 and 1.
     smoothing: Share = 0.0
     clip_norm: float = Field(default=5.0, gt=0)
+    #: What is kept are the weights so far on the way back to those that the run started from: a
+    #: network fine-tuned on a little more keeps what it knew (Wortsman et al., CVPR 2022, arXiv
+    #: 2109.01903). Both must be of one network.
+    kept_of_start: Share = Field(default=0.0, exclude_if=lambda share: not share)
 
 
 class Recipe(_Part):

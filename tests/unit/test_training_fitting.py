@@ -106,6 +106,47 @@ def test_the_last_average_is_kept_where_the_recipe_says_so(cache: Path, tmp_path
     assert all(torch.equal(kept[name], value) for name, value in last.items())
 
 
+def going_on(start: Path, share: float) -> Recipe:
+    plan = recipe(validation=Validation(share=0.3, keep="last"))
+    network = plan.network.model_copy(update={"pretrained": str(start) if start.name else ""})
+    optimiser = plan.optimiser.model_copy(update={"kept_of_start": share})
+    return plan.model_copy(update={"network": network, "optimiser": optimiser})
+
+
+@pytest.mark.parametrize("stop_at", [None, 4])
+def test_a_run_can_keep_what_lies_half_way_back_to_its_start(
+    cache: Path, tmp_path: Path, stop_at: int | None
+):
+    run(recipe(), cache, tmp_path / "first")
+    start = tmp_path / "first" / "best.safetensors"
+    if stop_at:
+        with pytest.raises(KeyboardInterrupt):
+            run(going_on(start, 0.5), cache, tmp_path / "on", stop_at=stop_at)
+    module, _ = run(going_on(start, 0.5), cache, tmp_path / "on")
+    began = checkpoint.read_tensors(start)
+    ended = checkpoint.read_tensors(tmp_path / "on" / "checkpoint" / "average.safetensors")
+    for name, value in module.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, (began[name] + ended[name]) / 2)
+
+
+def test_nothing_can_be_kept_of_a_start_that_has_not_the_whole_network(cache: Path, tmp_path: Path):
+    plan, start = going_on(tmp_path / "part.safetensors", 0.5), tmp_path / "part.safetensors"
+    plan = plan.model_copy(
+        update={"network": Network(architecture="mobilenet-v2", pretrained=str(start))}
+    )
+    whole = architectures.build("mobilenet-v2").state_dict()
+    part = {name: value for name, value in whole.items() if not name.startswith("classifier")}
+    checkpoint.write_tensors(start, part)
+    with pytest.raises(UsageError, match="kept_of_start"):
+        run(plan, cache, tmp_path / "on")
+
+
+def test_nothing_can_be_kept_of_no_start(cache: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="kept_of_start"):
+        run(going_on(Path(), 0.5), cache, tmp_path / "on")
+
+
 def test_a_folder_of_another_recipe_is_refused(cache: Path, tmp_path: Path):
     run(recipe(), cache, tmp_path / "out")
     with pytest.raises(UsageError, match="another recipe"):
