@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import cv2
@@ -43,7 +44,7 @@ def bfloat16_pays(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     # Younger than what the oldest supported torch has.
-    told = getattr(torch.cpu, "get_capabilities", dict)()
+    told: Mapping[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(told.get(unit, False) for unit in _BFLOAT16_UNITS)
 
 
@@ -73,8 +74,6 @@ def _repeat_exactly() -> None:
     # cuBLAS reads this when it starts; its sums have one order only in a workspace of fixed size.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False
-    # Nothing here reads memory that it has not written.
-    torch.utils.deterministic.fill_uninitialized_memory = False
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
