@@ -128,7 +128,7 @@ def main() -> None:
     finally:
         if options.work is None:
             shutil.rmtree(work, ignore_errors=True)
-    page.say(f"{(time.monotonic() - began) / 60:.1f} minutes since the command was last begun.")
+    page.console.print(f"{(time.monotonic() - began) / 60:.1f} minutes since it was last begun.")
     if options.write:
         page.write()
 
