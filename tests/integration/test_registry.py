@@ -247,6 +247,7 @@ def test_the_commands_register_promote_list_roll_back_and_export(
 
     run("register", str(two_folders[0]), "--promote")
     run("register", str(two_folders[1]))
+    assert "small@2 judges 10% of live items along" in run("shadow", "small@2", "--share", "0.1")
     assert "small@2 is the champion; before it was small@1" in run("promote", "small@2")
     assert "small@1 is the champion" in run("rollback", "--reason", "worse on clips")
     run("retire", "small@2")
