@@ -171,10 +171,7 @@ def changes(scans: Mapping[str, Sequence[Found]], generator: str) -> Grid:
     rows = []
     for group in sides[0]:
         called = "called fake" if group != "reals" else "falsely called fake"
-        media, before, after = _both(sides, (group,))
-        hits = [np.array([[one.verdict == "fake" for one in side]]) for side in (before, after)]
-        change = hits[1].astype(np.float64) - hits[0]
-        rows.append([group, called, _paired(media, lambda w, c=change: (w * c).sum(1) / w.sum(1))])
+        rows.append([group, called, _rate_change(*_both(sides, (group,)))])
         if group != "reals":
             rows.append(["", "AUC", _auc_change(*_both(sides, (group, "reals")))])
     return Grid(
@@ -210,6 +207,11 @@ def _both(
     paths = [path for path in before if path in after]
     media = [before[path].medium for path in paths]
     return media, [before[path] for path in paths], [after[path] for path in paths]
+
+
+def _rate_change(media: list[Medium], before: list[Found], after: list[Found]) -> str:
+    hits = [np.array([one.verdict == "fake" for one in side], float) for side in (before, after)]
+    return _paired(media, lambda w: (w * (hits[1] - hits[0])).sum(1) / w.sum(1))
 
 
 def _auc_change(media: list[Medium], before: list[Found], after: list[Found]) -> str:
