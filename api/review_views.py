@@ -60,7 +60,7 @@ def sheet(shown: Sheet, services: Services, session_id: int) -> dict[str, Any]:
 
 def _first_view(given: Mapping[str, Any]) -> float:
     """The margin of the crop that people are shown, as `detector.spec.Input.shown` has it."""
-    first = next(iter(given.get("views", ())), {})
+    first: Mapping[str, Any] = next(iter(given.get("views", ())), {})
     return float(first.get("margin", given.get("crop_margin", 0.2)))
 
 
