@@ -86,7 +86,7 @@ def main() -> None:
     if options.steps:
         base = merged(base, {"optimiser": {"steps": options.steps, "warm_up_steps": 0}})
     wanted = set(options.only)
-    material = _material(options.data, options.cache)
+    material = material_of(options.data, options.cache)
     judged: dict[str, Judged] = {}
     for variant in study.variant:
         if not variant.of and (not wanted or variant.name in wanted):
@@ -218,7 +218,8 @@ def _logits(
     }
 
 
-def _material(data: Path, cache: Path) -> Material:
+def material_of(data: Path, cache: Path) -> Material:
+    """Faces of both sets, found where the cache has them not."""
     sets = {name: train.import_set(data / name, cache / name) for name in ("train", "dev")}
     return Material(data=data, cache=cache, train=sets["train"], dev=sets["dev"])
 

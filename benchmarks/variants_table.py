@@ -89,7 +89,7 @@ def _cell(told: Judged, base: Judged | None, where: str) -> str:
         return "-"
     apart = gain(told[where], base[where]) if base else None
     if apart is None:
-        return _interval(figure)
+        return interval(figure)
     text = f"{apart.value:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
     return f"{figure.value:.3f}, {_weighted(text, apart)}"
 
@@ -98,7 +98,8 @@ def _weighted(text: str, apart: Figure) -> str:
     return f"**{text}**" if apart.low > 0 or apart.high < 0 else text
 
 
-def _interval(figure: Figure) -> str:
+def interval(figure: Figure) -> str:
+    """`0.811 [0.77, 0.85]`."""
     return f"{figure.value:.3f} [{figure.low:.2f}, {figure.high:.2f}]"
 
 
@@ -117,7 +118,7 @@ def _folds(folds: Mapping[str, Judged]) -> Iterator[str]:
             if figure is not None:
                 fakes = sum(label for label, _, _ in media.values())
                 counts = f"{where.rpartition(' ')[2]} | {fakes} | {len(media) - fakes}"
-                yield f"| {name} | {counts} | {_interval(figure)} |"
+                yield f"| {name} | {counts} | {interval(figure)} |"
 
 
 def publish(lines: list[str]) -> None:
