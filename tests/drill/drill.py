@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import SecretStr
 
@@ -42,6 +43,9 @@ from tests.integration.service_fixtures import environment
 #: What a busy machine may need for everything.
 LONGEST_S = 3600.0
 _LOOK_S = 0.1
+
+
+Rows = TypeVar("Rows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +174,7 @@ class _Course:
     def _do(self, fault: Fault, seen: Seen) -> None:
         self.say(f"{seen.ended:>6} of {self.items} ended: {fault.name}")
         victim = fault.victim()
-        with self.database.transaction() as session:
-            in_hand = ledger.held_by(session, victim) if victim else frozenset[int]()
+        in_hand = self._in_hand(victim) if victim else frozenset[int]()
         is_back = fault.do()
         time.sleep(fault.lasts_s)
         fault.undo()
@@ -187,10 +190,20 @@ class _Course:
         )
 
     def _see(self) -> Seen:
-        """The rows, as soon as the database answers."""
+        return self._patiently(self._read)
+
+    def _in_hand(self, pid: int) -> frozenset[int]:
+        def read() -> frozenset[int]:
+            with self.database.transaction() as session:
+                return ledger.held_by(session, pid)
+
+        return self._patiently(read)
+
+    def _patiently(self, read: Callable[[], Rows]) -> Rows:
+        """The rows, as soon as the database answers: it may just have been killed."""
         while True:
             try:
-                return self._read()
+                return read()
             except TransientError:
                 time.sleep(_LOOK_S)
 
