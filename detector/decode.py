@@ -13,7 +13,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol, TypeVar
@@ -23,7 +23,7 @@ from core.vocabulary import SamplingPlan
 from detector.frames import Frame, Pause
 from detector.isolation import DecodePool
 from detector.media import Limits, MediaInfo
-from detector.ranges import expect
+from detector.timed import TimedReader
 
 T = TypeVar("T")
 
@@ -326,7 +326,7 @@ class _Ahead:
 
     def _decoded(self, fetched: _Fetched) -> Ended | Broken:
         started = time.perf_counter()
-        reader = _TimedReader(fetched.file, fetched.opened_s)
+        reader = TimedReader(fetched.file, fetched.opened_s)
         key = fetched.source.key
         try:
             with fetched.stack:
@@ -337,7 +337,7 @@ class _Ahead:
             )
         return Ended(key=key, fetch_s=reader.read_s, decode_s=reader.decode_s(started))
 
-    def _forward(self, source: Source, reader: _TimedReader) -> None:
+    def _forward(self, source: Source, reader: TimedReader) -> None:
         key = source.key
         for part in self._pool.decode(reader, source.plan, source.limits):
             waited = time.perf_counter()
@@ -376,35 +376,3 @@ class _Ahead:
     def _count(self, more: int) -> None:
         with self._counting:
             self._on_way += more
-
-
-class _TimedReader:
-    """Reads through to the object's file and knows how long that took."""
-
-    def __init__(self, file: BinaryIO, opened_s: float) -> None:
-        self._file = file
-        #: Seconds of opening and reading.
-        self.read_s = self._opened_s = opened_s
-        #: Seconds of waiting for the model.
-        self.waited_s = 0.0
-
-    def decode_s(self, started: float) -> float:
-        """Seconds since decoding started, but for reading and for waiting for the model."""
-        total = time.perf_counter() - started
-        return max(0.0, total - (self.read_s - self._opened_s) - self.waited_s)
-
-    def read(self, size: int = -1, /) -> bytes:
-        started = time.perf_counter()
-        try:
-            return self._file.read(size)
-        finally:
-            self.read_s += time.perf_counter() - started
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def expect(self, ranges: Sequence[tuple[int, int]]) -> None:
-        expect(self._file, ranges)
