@@ -113,8 +113,9 @@ def _wrong(strata: Sequence[Stratum], called: Verdict, share: Callable[[Stratum]
     missed = [share(stratum) for stratum in strata if stratum.called is called]
     others = [share(stratum) for stratum in strata if stratum.called is not called]
     wrong, right = _total(missed), _total(others)
-    known = wrong is not None and right is not None and wrong + right > 0
-    guess = wrong / (wrong + right) if known else None  # type: ignore[operator]
+    guess = None
+    if wrong is not None and right is not None and wrong + right > 0:
+        guess = wrong / (wrong + right)
     return _rate(guess, part_interval(missed, others))
 
 
