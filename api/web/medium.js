@@ -38,8 +38,8 @@ function make(item) {
   if (video) Object.assign(medium, { muted: true, playsInline: true, preload: "auto", loop: true });
   else Object.assign(medium, { alt: "The picture in question", decoding: "async" });
   medium.src = item.medium.url;
-  // At the frame that is shown first, before anybody looks.
-  if (video) medium.addEventListener("loadedmetadata", () => goTo(medium, suspicious(item)), { once: true });
+  // At the frame that is shown first, before anybody looks; or at the one that was chosen meanwhile.
+  if (video) medium.addEventListener("loadedmetadata", () => goTo(medium, shown.medium === medium ? shown.frame : suspicious(item)), { once: true });
   return medium;
 }
 

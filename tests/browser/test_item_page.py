@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from db import reports
 from tests.browser.conftest import Visits
@@ -73,6 +73,20 @@ def test_a_film_has_its_frames_as_a_strip_and_scores_over_time(visits: Visits, s
     page.locator("#strip button").first.click()
     expect(current).to_contain_text("0.0 s")
     wait_until(lambda: all(is_drawn(each) for each in page.locator("#strip canvas").all()))
+
+
+def test_a_frame_chosen_before_the_film_is_there_stays_chosen(visits: Visits, seeds: Seeds):
+    seeds.item("clip.mp4", [Person(scores=[0.1 + 0.1 * n for n in range(FRAMES)])], film=True)
+    page = visits.signed_in()
+    held: list[Route] = []
+    page.route("**/media/*", lambda route: held.append(route))
+    page.goto("/review/item", wait_until="domcontentloaded")
+    page.locator("#strip button").first.click()
+    wait_until(lambda: page.wait_for_timeout(50) or bool(held))
+    page.unroute("**/media/*")  # which lets go what it held
+    wait_until(lambda: all(is_drawn(each) for each in page.locator("#strip canvas").all()))
+    expect(page.locator("#strip [aria-current=true]")).to_contain_text("0.0 s")
+    assert page.locator("#view video").evaluate("(v) => v.currentTime") < 0.2
 
 
 def test_a_format_that_browsers_do_not_show_says_so(visits: Visits, seeds: Seeds):
