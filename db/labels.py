@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Select, select, text
@@ -67,6 +67,15 @@ class ExampleRow:
     review_id: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Learnt:
+    """What a model was retrained on, of what people judged."""
+
+    reviews: set[int] = field(default_factory=set)
+    #: Each item's split; an item is never divided.
+    items: Mapping[int, Split] = field(default_factory=dict)
+
+
 def words(session: Session) -> list[Word]:
     """Everything that reviewers have said and not taken back, in the order in which they did."""
     return [
@@ -101,12 +110,22 @@ def examples_of(session: Session, snapshot_id: int) -> list[ExampleRow]:
     return [_example(dict(row._mapping)) for row in rows]
 
 
-def reviews_in(session: Session, snapshot_id: int) -> set[int]:
-    """Reviews whose labels a snapshot holds."""
-    query = select(SnapshotExample.review_id).where(
-        SnapshotExample.snapshot_id == snapshot_id, SnapshotExample.review_id.is_not(None)
+def learnt(session: Session, snapshot_id: int) -> Learnt:
+    """Reviews and items whose labels a snapshot holds."""
+    query = (
+        select(SnapshotExample.review_id, Crop.item_id, SnapshotExample.split)
+        .join(Crop, Crop.id == SnapshotExample.crop_id)
+        .where(
+            SnapshotExample.snapshot_id == snapshot_id,
+            SnapshotExample.review_id.is_not(None),
+            Crop.item_id.is_not(None),
+        )
+        .distinct()
     )
-    return {review_id for review_id in session.scalars(query.distinct()) if review_id is not None}
+    found = session.execute(query).all()
+    return Learnt(
+        reviews={row.review_id for row in found}, items={row.item_id: row.split for row in found}
+    )
 
 
 def reviewers(session: Session) -> dict[int, str]:

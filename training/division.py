@@ -1,27 +1,45 @@
 """Which labelled persons train, which validate, and which are held out for the gate.
 
 What belongs together stays together: the same bytes, the same person where he is known, and crops
-that are nearly the same picture. The split of a group comes from its hash alone, so that what was
-held out once is held out in every later run too. What belongs to replayed data goes where that is;
-what belongs to a golden set is not learnt from at all.
+that are nearly the same picture. The split of a group comes from its hash, so that what was held
+out once is held out in every later run too. A draw by hash alone would leave every third small
+batch without enough fakes, or reals, to decide by: so where a class falls short of its share, the
+groups that came nearest to being drawn are moved out of training, as long as nothing can have been
+learnt from them. What the base version was retrained on stays where it was; what belongs to
+replayed data goes where that is; what belongs to a golden set is not learnt from at all.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from core.vocabulary import Split
+from core.vocabulary import Label, Split
 from training import crops, likeness
 from training.likeness import Looks
 from training.material import Piece
 
 #: Shares of the groups that are held out for the gate, and that validate.
 HELD_OUT, VALIDATION = 0.3, 0.15
-#: Where a group belongs to several parts of the replayed data, the one that decides least.
-_FIRST = (Split.GOLDEN, Split.TEST, Split.VALIDATION, Split.TRAIN)
+#: Held out of each class, without which nothing can be said of a gain.
+FEWEST_HELD_OUT = 3
+#: Each split beside training: its share of every class's groups, and how many it has at least.
+_SHARES = {Split.TEST: (HELD_OUT, FEWEST_HELD_OUT), Split.VALIDATION: (VALIDATION, 1)}
+#: Where a group belongs to several parts: what was learnt from cannot show what is learnt.
+_FIRST = (Split.GOLDEN, Split.TRAIN, Split.VALIDATION, Split.TEST)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What a run has to leave where it was."""
+
+    #: Splits of the judged items that the base version was retrained on, by item.
+    items: Mapping[int, Split] = field(default_factory=dict)
+    #: Media that an earlier run may have learnt from, whose crops may be gone.
+    media: Collection[int] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +56,23 @@ def divide(
     replayed: Sequence[Piece],
     golden: Sequence[Piece],
     folder: Path,
+    before: Before | None = None,
 ) -> Division:
     """Give every flagged piece its split; `folder` is where the examples' files lie.
 
     Replayed pieces keep theirs. Golden ones are not among the answer.
     """
+    before = before or Before()
     known = [*replayed, *golden]
-    splits = [piece.row.split for piece in replayed] + [Split.GOLDEN] * len(golden)
-    groups = _groups([*flagged, *known], _looks([*flagged, *known], folder), len(flagged))
-    fixed = _fixed(groups[len(flagged) :], splits)
-    named = _names([*flagged, *known], groups)
+    pieces = [*flagged, *known]
+    groups = _groups(pieces, _looks(pieces, folder), len(flagged))
     begin, end = len(flagged), len(flagged) + len(replayed)
+    splits = [before.items.get(piece.row.crop.item_id or 0) for piece in flagged]
+    splits += [piece.row.split for piece in replayed] + [Split.GOLDEN] * len(golden)
+    fixed = _fixed(groups, splits)
+    places = _places(flagged, groups[:begin], fixed, _names(pieces, groups), before)
     found = [
-        _placed(piece, fixed.get(group) or drawn(named[group]))
-        for piece, group in zip(flagged, groups[:begin], strict=True)
+        _placed(piece, places[group]) for piece, group in zip(flagged, groups[:begin], strict=True)
     ]
     found += [
         _placed(piece, Split.GOLDEN) if fixed[group] is Split.GOLDEN else piece
@@ -62,15 +83,60 @@ def divide(
 
 
 def drawn(group: str) -> Split:
-    """The split of a group, the same for ever."""
-    digest = hashlib.sha256(f"flagged:{group}".encode()).digest()
-    share = int.from_bytes(digest[:8], "big") / 2**64
+    """The split that a group draws, the same for ever."""
+    share = _draw(group)
     if share < HELD_OUT:
         return Split.TEST
     return Split.VALIDATION if share < HELD_OUT + VALIDATION else Split.TRAIN
 
 
 # --- helpers ------------------------------------------------------------------------------------
+
+
+def _draw(group: str) -> float:
+    """A number in 0..1 that depends on the group's name alone."""
+    digest = hashlib.sha256(f"flagged:{group}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _places(
+    flagged: Sequence[Piece],
+    groups: Sequence[int],
+    fixed: Mapping[int, Split],
+    named: Mapping[int, str],
+    before: Before,
+) -> dict[int, Split]:
+    """The split of each flagged group: the one it has, or what it draws, evened out."""
+    labels: dict[int, set[Label]] = defaultdict(set)
+    settled = set(fixed)
+    for piece, group in zip(flagged, groups, strict=True):
+        labels[group].add(piece.row.label)
+        if piece.row.crop.media_id in before.media:
+            settled.add(group)
+    places = {group: fixed.get(group) or drawn(named[group]) for group in labels}
+    free = sorted(set(labels) - settled, key=lambda group: _draw(named[group]))
+    return _evened(places, labels, free)
+
+
+def _evened(
+    places: Mapping[int, Split], labels: Mapping[int, set[Label]], free: Sequence[int]
+) -> dict[int, Split]:
+    """The places, with free groups moved out of training until each class has its share elsewhere.
+
+    The first ones of `free` are moved first. One of each class stays in training.
+    """
+    found = dict(places)
+    for split, (share, fewest) in _SHARES.items():
+        for label in (Label.REAL, Label.FAKE):
+            of_class = {group for group in found if label in labels[group]}
+            of_class -= {group for group in of_class if found[group] is Split.GOLDEN}
+            wanted = max(fewest, int(share * len(of_class)))
+            lacking = wanted - sum(found[group] is split for group in of_class)
+            left = [group for group in of_class if found[group] is Split.TRAIN]
+            spare = [group for group in free if group in left]
+            for group in spare[: max(0, min(lacking, len(left) - 1))]:
+                found[group] = split
+    return found
 
 
 def _looks(pieces: Sequence[Piece], folder: Path) -> list[Looks]:
@@ -99,10 +165,12 @@ def _keys(piece: Piece) -> Iterator[tuple[str, object]]:
         yield "person", piece.row.crop.person
 
 
-def _fixed(groups: Sequence[int], splits: Sequence[Split]) -> dict[int, Split]:
+def _fixed(groups: Sequence[int], splits: Sequence[Split | None]) -> dict[int, Split]:
+    """The split of each group that has one already."""
     found: dict[int, Split] = {}
     for group, split in zip(groups, splits, strict=True):
-        found[group] = min(split, found.get(group, split), key=_FIRST.index)
+        if split is not None:
+            found[group] = min(split, found.get(group, split), key=_FIRST.index)
     return found
 
 

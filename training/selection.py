@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,13 @@ from core.vocabulary import Label, Split
 from db import labels as rows
 from db import snapshots, training_runs
 from db.canonical import canonical_sha256
-from db.labels import CropRow, ExampleRow, Word
+from db.labels import CropRow, ExampleRow, Learnt, Word
 from db.models import ModelRecord
 from db.session import Database
 from db.training_runs import RunRecord, Wishes
 from training import division, golden, labels, material
 from training.labels import Person, Settled
 from training.material import Piece
-
-#: Held-out persons of each kind without which nothing can be said of a gain.
-FEWEST_HELD_OUT = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +40,8 @@ class Source:
     new: int
     #: Labelled persons without crops: not kept, deleted since, or yet to be cut.
     bare: int
+    #: What stays in the split that it was in.
+    before: division.Before
 
 
 def freeze(
@@ -67,7 +66,7 @@ def freeze(
         material.lay_out(storage, part, folder)
         for part in (source.flagged, source.replayed, source.golden)
     )
-    divided = division.divide(flagged, replayed, kept, folder)
+    divided = division.divide(flagged, replayed, kept, folder, source.before)
     check_held_out(divided.pieces)
     with database.transaction() as session:
         return _write(session, run, source, divided, trainer)
@@ -75,14 +74,15 @@ def freeze(
 
 def gather(session: Session, settings: Settings, wishes: Wishes, base: ModelRecord) -> Source:
     """What there is to learn from. Raises as `freeze` does."""
-    words = labels.without(rows.words(session), wishes.without)
+    said = rows.words(session)
+    words = labels.without(said, wishes.without)
     made_by = training_runs.of_model(session, base.id)
     parent_id = made_by.snapshot_id if made_by else None
-    used = rows.reviews_in(session, parent_id) if parent_id is not None else set()
+    learnt = rows.learnt(session, parent_id) if parent_id is not None else Learnt()
     settled = labels.settle(words)
-    flagged, new, bare = _flagged(session, settled, used)
+    flagged, new, bare = _flagged(session, settled, learnt.reviews)
     labels.check(
-        _batch(words, used),
+        _batch(words, learnt.reviews),
         new,
         fewest=wishes.min_labels or settings.retrain_min_labels,
         fewest_each=wishes.min_each or settings.retrain_min_each,
@@ -100,6 +100,7 @@ def gather(session: Session, settings: Settings, wishes: Wishes, base: ModelReco
         settled=settled,
         new=len(new),
         bare=bare,
+        before=_before(said, new, learnt),
     )
 
 
@@ -116,11 +117,11 @@ def check_held_out(pieces: Sequence[Piece]) -> None:
         if piece.flagged and piece.row.split is Split.TEST
     }
     counted = Counter(held.values())
-    if min(counted[label] for label in (Label.REAL, Label.FAKE)) < FEWEST_HELD_OUT:
+    if min(counted[label] for label in (Label.REAL, Label.FAKE)) < division.FEWEST_HELD_OUT:
         raise TooFewLabels(
             f"Of the labelled persons {counted[Label.FAKE]} fake and {counted[Label.REAL]} real "
-            f"ones are held out, and {FEWEST_HELD_OUT} of each are needed to see whether something "
-            "was learnt; have more persons judged."
+            f"ones are held out, and {division.FEWEST_HELD_OUT} of each are needed to see whether "
+            "something was learnt; have more persons judged."
         )
 
 
@@ -147,6 +148,13 @@ def _flagged(
             for crop in found
         ]
     return examples, new, bare
+
+
+def _before(said: Iterable[Word], new: Iterable[Person], learnt: Learnt) -> division.Before:
+    """What is not new in any way: judged in another item, too, or learnt from already."""
+    fresh = {person.item_id for person in new} - set(learnt.items)
+    media = frozenset(word.media_id for word in said if word.item_id not in fresh)
+    return division.Before(items=learnt.items, media=media)
 
 
 def _batch(words: Sequence[Word], used: set[int]) -> list[Word]:

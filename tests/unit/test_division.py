@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,13 +63,64 @@ def splits(divided: division.Division) -> dict[int, Split]:
     return {piece.row.crop.id: piece.row.split for piece in divided.pieces}
 
 
+def counts(divided: division.Division) -> Counter[tuple[Split, Label]]:
+    return Counter((piece.row.split, piece.row.label) for piece in divided.pieces)
+
+
+def before(divided: division.Division, *, forgotten: int = 0) -> division.Before:
+    """What a model was trained on; the crops of the first `forgotten` media are gone since."""
+    items = {piece.row.crop.item_id or 0: piece.row.split for piece in divided.pieces}
+    kept = {item: split for item, split in items.items() if item > forgotten}
+    return division.Before(items=kept, media=set(items))
+
+
 def test_groups_are_drawn_by_their_names_and_stay_where_they_were(tmp_path: Path) -> None:
     few = pieces(tmp_path, [row(number) for number in range(1, 40)])
     more = few + pieces(tmp_path, [row(number) for number in range(40, 60)])
-    first = splits(division.divide(few, [], [], tmp_path))
-    later = splits(division.divide(more, [], [], tmp_path))
+    known = division.divide(few, [], [], tmp_path)
+    first, later = splits(known), splits(division.divide(more, [], [], tmp_path, before(known)))
     assert set(first.values()) == {Split.TRAIN, Split.VALIDATION, Split.TEST}
     assert {number: later[number] for number in first} == first
+    drawn = {number: division.drawn(f"media-{number}") for number in first}
+    assert {number for number in first if first[number] is not drawn[number]} <= {
+        number for number in first if drawn[number] is Split.TRAIN
+    }
+
+
+@pytest.mark.parametrize("begin", range(1, 200, 20))
+def test_the_fewest_labels_are_enough_of_each_class_for_each_part_whatever_their_names(
+    tmp_path: Path, begin: int
+) -> None:
+    found = counts(
+        division.divide(
+            pieces(tmp_path, [row(number) for number in range(begin, begin + 20)]), [], [], tmp_path
+        )
+    )
+    for label in (Label.REAL, Label.FAKE):
+        assert found[Split.TEST, label] >= division.FEWEST_HELD_OUT
+        assert found[Split.VALIDATION, label] >= 1
+        assert found[Split.TRAIN, label] >= 1
+
+
+@pytest.mark.parametrize("forgotten", [0, 40])
+def test_nothing_that_was_trained_on_is_held_out_later_to_make_up_for_few(
+    tmp_path: Path, forgotten: int
+) -> None:
+    """Known by its item; and by its bytes, where the crops of its item are gone."""
+    old = pieces(tmp_path, [row(number) for number in range(1, 41)])
+    first = division.divide(old, [], [], tmp_path)
+    trained = {number for number, split in splits(first).items() if split is Split.TRAIN}
+    taken = [each for each in old if each.row.crop.id in trained]
+    later = division.divide(taken, [], [], tmp_path, before(first, forgotten=forgotten))
+    assert set(splits(later).values()) == {Split.TRAIN}
+
+
+def test_a_class_with_one_group_stays_in_training(tmp_path: Path) -> None:
+    reals = pieces(tmp_path, [row(number) for number in range(2, 42, 2)])
+    name = next(n for n in range(1, 99, 2) if division.drawn(f"media-{n}") is Split.TRAIN)
+    fake = pieces(tmp_path, [row(name)])
+    found = splits(division.divide([*reals, *fake], [], [], tmp_path))
+    assert found[name] is Split.TRAIN
 
 
 @pytest.mark.parametrize("shared", [{"media_id": 7}, {"person": "Ada"}, {}])
