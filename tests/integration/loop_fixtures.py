@@ -14,7 +14,9 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 from sqlalchemy import select
+from torch import nn
 
 from core import queue
 from core.settings import Settings
@@ -89,10 +91,19 @@ def number_of(uri: str) -> int:
 
 
 def a_blind_champion(database: Database, settings: Settings, folder: Path) -> None:
-    """Calls everything real."""
+    """Gives every face one score, and calls everything real.
+
+    Random weights alone would not do: red or not is so plain a thing that some of them tell most
+    faces apart (AUC 0.05 to 0.94 in 40 draws), and a gate sees no gain where little is left to be
+    gained.
+    """
     limits = thresholds(fake_from=1.0, real_below=1.0)
     card = make.small_card(operating=Operating(image=limits, video=limits))
-    artifact.save(folder, architectures.build("spagnola-tuned"), card)
+    torch.manual_seed(11)
+    module = architectures.build("spagnola-tuned")
+    *_, last = (each for each in module.modules() if isinstance(each, nn.Linear))
+    nn.init.zeros_(last.weight)
+    artifact.save(folder, module, card)
     record = bytes_of.register(database, settings, folder)
     with database.transaction() as session:
         registry.promote(session, record.reference, actor="test")
