@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
+from sqlalchemy.orm import Session
 
 from api import views
 from api.problems import documented
 from api.schemas import ModelList
 from api.security import Reader
 from api.services import Given
-from db import models
+from core.errors import NoModelInUse
+from db import models, requests
 
 router = APIRouter(prefix="/v1/models", tags=["models"], responses=documented(401, 403, 429, 503))
 
@@ -19,4 +21,12 @@ def list_models(caller: Reader, services: Given) -> ModelList:  # noqa: ARG001 -
     """The registered model versions with their cards, newest first. Scope: `read`."""
     with services.database.transaction() as session:
         known = models.listed(session)
-    return ModelList(models=[views.model(record) for record in known])
+        in_use = _in_use(session)
+    return ModelList(models=[views.model(each, in_use=each.id == in_use) for each in known])
+
+
+def _in_use(session: Session) -> int | None:
+    try:
+        return requests.model_in_use(session)
+    except NoModelInUse:
+        return None

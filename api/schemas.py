@@ -327,7 +327,11 @@ class Model(BaseModel):
     """One model version."""
 
     model: str = Field(description="`name@number`, as scans name it.", examples=["sweep@3"])
-    state: ModelState = Field(description="The champion judges scans that name no model.")
+    state: ModelState = Field(description="At most one is the champion.")
+    in_use: bool = Field(
+        description="Whether it judges scans that name no model: the champion, and where none is "
+        "promoted the version that ships with deepsweep."
+    )
     created_at: datetime
     promoted_at: datetime | None
     sha256: str = Field(description="Of the weights.", pattern="^[0-9a-f]{64}$")

@@ -63,11 +63,12 @@ def shown(document: dict[str, Any], uploads: UploadStore) -> dict[str, Any]:
     return document | {"uri": uploads.shown(document["uri"])}
 
 
-def model(record: ModelRecord) -> schemas.Model:
+def model(record: ModelRecord, *, in_use: bool) -> schemas.Model:
     """A model version; where its bytes lie is left out."""
     return schemas.Model(
         model=record.reference,
         state=record.state,
+        in_use=in_use,
         created_at=record.created_at,
         promoted_at=record.promoted_at,
         sha256=record.sha256.hex(),

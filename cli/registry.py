@@ -51,8 +51,8 @@ def list_(as_json: bool) -> None:
     if found:
         text.console().print(table)
     if ModelState.CHAMPION not in [record.state for record in found]:
-        shipped = "the model that ships with deepsweep (deepsweep models show default)"
-        click.echo(f"No registered version is the champion: scans use {shipped}.", err=True)
+        shipped = "the one that ships with deepsweep (deepsweep models show default)"
+        click.echo(f"No version is promoted: scans use {shipped}.", err=True)
 
 
 @models.command()
@@ -91,11 +91,23 @@ def promote(name: str, reason: str) -> None:
 @models.command()
 @_reason
 def rollback(reason: str) -> None:
-    """Put back the champion that stood before the present one was promoted."""
-    from db import registry
+    """Take back the promotion of the champion: what was in use before is in use again.
 
-    with _database() as (_, database), database.transaction() as session:
-        change = registry.rollback(session, actor=_actor(), reason=reason)
+    A second rollback goes one promotion further back; the last one leads to the model that ships
+    with deepsweep. What was retired meanwhile is passed over.
+
+    \b
+    Example:
+      deepsweep models rollback --reason "calls every portrait fake"
+    """
+    from db import registry
+    from worker import active_model
+
+    with _database() as (_, database):
+        # It leads there even where no scan has used the shipped model yet.
+        active_model.register_shipped(database)
+        with database.transaction() as session:
+            change = registry.rollback(session, actor=_actor(), reason=reason)
     _tell(change)
 
 
@@ -118,7 +130,10 @@ def shadow(name: str, share: float) -> None:
 @click.argument("name", metavar="NAME@N")
 @_reason
 def retire(name: str, reason: str) -> None:
-    """Take NAME@N out of use for good. Its verdicts stay."""
+    """Take NAME@N out of use for good. Its verdicts stay.
+
+    The champion is not retired: take its promotion back first, or promote another version.
+    """
     from db import registry
 
     with _database() as (_, database), database.transaction() as session:
@@ -190,11 +205,18 @@ def _promote(database: Database, name: str, reason: str) -> Change:
 
 
 def _tell(change: Change) -> None:
+    from core.vocabulary import ModelState
+
     before = change.before.reference if change.before else "the model that ships with deepsweep"
-    if before == change.after.reference:
+    after = change.after.reference
+    if change.after.state is not ModelState.CHAMPION:
+        click.echo(
+            f"Scans use the model that ships with deepsweep again, {after}; before it was {before}."
+        )
+    elif before == after:
         click.echo(f"{before} is the champion already.")
-        return
-    click.echo(f"{change.after.reference} is the champion; before it was {before}.")
+    else:
+        click.echo(f"{after} is the champion; before it was {before}.")
 
 
 def _actor() -> str:

@@ -34,6 +34,8 @@ class ModelRecord:
     state: ModelState
     created_at: datetime
     promoted_at: datetime | None
+    #: When it was last met as the model that ships with deepsweep; None for any other.
+    shipped_at: datetime | None
 
     @property
     def reference(self) -> str:
@@ -41,13 +43,15 @@ class ModelRecord:
         return f"{self.name}@{self.number}"
 
 
-def register(session: Session, card: Mapping[str, Any], *, uri: str, sha256: bytes) -> int:
+def register(
+    session: Session, card: Mapping[str, Any], *, uri: str, sha256: bytes, shipped: bool = False
+) -> int:
     """The id of the model version that a card describes, made where it is new.
 
     `card` is card.json as read; `sha256` are the 32 bytes of the digest of model.safetensors.
-    Registering the same again changes nothing but the place, which may have moved. Raises
-    ModelCorrupt where the card names other weights, or where the same `name@number` was
-    registered with other weights before.
+    Registering the same again changes nothing but the place, which may have moved; a `shipped`
+    one, which every installation has, stays where it was put. Raises ModelCorrupt where the card
+    names other weights, or where the same `name@number` was registered with other weights before.
     """
     name, number = card["name"], card["version"]
     if card.get("weights_sha256", sha256.hex()) != sha256.hex():
@@ -55,12 +59,13 @@ def register(session: Session, card: Mapping[str, Any], *, uri: str, sha256: byt
             f"The card of {name}@{number} names weights with SHA-256 {card['weights_sha256']}, "
             f"and model.safetensors has {sha256.hex()}: one of the two was replaced."
         )
+    changed = {"shipped_at": func.now()} if shipped else {"uri": uri}
     row = {"name": name, "number": number, "sha256": sha256, "uri": uri, "card": dict(card)}
     # Updating on conflict gives the row back, also one that another process has just made.
     kept = session.execute(
         insert(ModelVersion)
-        .values(**row)
-        .on_conflict_do_update(index_elements=["name", "number"], set_={"uri": uri})
+        .values(**row | changed)
+        .on_conflict_do_update(index_elements=["name", "number"], set_=changed)
         .returning(ModelVersion.id, ModelVersion.sha256)
     ).one()
     if kept.sha256 != sha256:
@@ -92,8 +97,22 @@ def get(session: Session, model_version_id: int) -> ModelRecord:
 
 
 def champion(session: Session) -> ModelRecord | None:
-    """The model version that scans use when they name none; None where none was promoted."""
+    """The model version that was promoted; None where scans use the shipped one."""
     return _one(session, ModelVersion.state == ModelState.CHAMPION)
+
+
+def shipped(session: Session) -> ModelRecord | None:
+    """The model version that ships with deepsweep: what scans use while none is the champion.
+
+    Of several, from before and after an upgrade, the one that was last met; None where none was.
+    """
+    rows = session.execute(
+        select(*_COLUMNS)
+        .where(ModelVersion.shipped_at.is_not(None))
+        .order_by(ModelVersion.shipped_at.desc(), ModelVersion.id.desc())
+        .limit(1)
+    )
+    return next((ModelRecord(**row._mapping) for row in rows), None)
 
 
 def listed(session: Session) -> list[ModelRecord]:

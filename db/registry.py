@@ -1,5 +1,8 @@
 """Which model version is in use: promotion, rollback, retirement. Each is one transaction.
 
+While no version is the champion, scans use the one that ships with deepsweep: so it is before the
+first promotion, and after that was taken back. An upgrade then brings its new one into use.
+
 Nothing else writes `model_version.state`. Promotions wait for each other at an advisory lock, the
 partial unique index refuses a second champion whatever happens, and the audit event is written in
 the transaction that it speaks of: a process that dies at any moment leaves the old champion or the
@@ -31,7 +34,9 @@ _LOCK = 0x6D6F64656C
 class Change:
     """What a promotion or a rollback did."""
 
+    #: The champion until then; None where the shipped version was in use.
     before: ModelRecord | None
+    #: What is in use now: the champion, or after a rollback the shipped version.
     after: ModelRecord
 
 
@@ -46,32 +51,55 @@ def promote(session: Session, reference: str, *, actor: str, reason: str = "") -
 
 
 def rollback(session: Session, *, actor: str, reason: str = "") -> Change:
-    """Put back the version that stood when the present champion was promoted.
+    """Take back the promotion of the present champion: what was in use before is in use again.
 
-    A second rollback goes one promotion further back. Raises NotInThisState where there is no
-    champion, or none before it, or where that one was retired.
+    A second rollback goes one promotion further back, and the last one leads to the version that
+    ships with deepsweep. What was retired meanwhile is passed over. Raises NotInThisState where
+    there is no champion, or nothing before it.
     """
     _take_turn(session)
     current = models.champion(session)
     if current is None:
-        raise NotInThisState("No model version is the champion: there is nothing to take back.")
-    earlier = _champion_before(session, current)
-    if earlier is None:
-        raise NotInThisState(f"No champion stood before {current.reference}; promote another one.")
-    return _swap(session, models.get(session, earlier), ROLLED_BACK, actor, reason)
+        raise NotInThisState(
+            "No version is promoted, so there is nothing to take back: scans use the model that "
+            "ships with deepsweep."
+        )
+    for earlier in reversed(_champions_before(session, current)):
+        record = models.get(session, earlier)
+        if record.state is not ModelState.RETIRED:
+            return _swap(session, record, ROLLED_BACK, actor, reason)
+    shipped = models.shipped(session)
+    if shipped is None:
+        raise NotInThisState(
+            f"No champion stood before {current.reference}, and no model ships with deepsweep "
+            "here. Promote another version: deepsweep models promote NAME@N."
+        )
+    _step_down(session, current)
+    _note_change(session, ROLLED_BACK, current, shipped, actor, reason)
+    return Change(before=current, after=models.get(session, shipped.id))
 
 
 def retire(session: Session, reference: str, *, actor: str, reason: str = "") -> ModelRecord:
     """Take a version out of use for good; its verdicts stay. Retiring twice changes nothing.
 
-    Raises ModelMissing, and NotInThisState for the champion.
+    Raises ModelMissing, and NotInThisState for the champion and for the version that ships with
+    deepsweep, to which the last rollback leads.
     """
     _take_turn(session)
     found = models.find(session, reference)
-    if found.state is ModelState.CHAMPION:
-        raise NotInThisState(f"{reference} is the champion; promote another version first.")
     if found.state is ModelState.RETIRED:
         return found
+    if found.state is ModelState.CHAMPION:
+        raise NotInThisState(
+            f"{reference} is the champion. First put back what was in use before it (deepsweep "
+            "models rollback), or promote another version (deepsweep models promote NAME@N)."
+        )
+    shipped = models.shipped(session)
+    if shipped and shipped.id == found.id:
+        raise NotInThisState(
+            f"{reference} ships with deepsweep: scans use it where no version is promoted. It "
+            "stays; to use another one, promote it (deepsweep models promote NAME@N)."
+        )
     _set(session, found.id, state=ModelState.RETIRED, retired_at=func.now(), shadow_share=0)
     _note(session, RETIRED, found, actor, {"reason": reason})
     return models.get(session, found.id)
@@ -103,36 +131,37 @@ def _swap(session: Session, to: ModelRecord, action: str, actor: str, reason: st
     if to.state is ModelState.RETIRED:
         raise NotInThisState(f"{to.reference} is retired; register it under a new number.")
     if before:
-        _set(session, before.id, state=ModelState.CHALLENGER, shadow_share=0)
+        _step_down(session, before)
     _set(session, to.id, state=ModelState.CHAMPION, promoted_at=func.now(), shadow_share=0)
-    _note(
-        session,
-        action,
-        to,
-        actor,
-        {
-            "before_id": before.id if before else None,
-            "before": before.reference if before else None,
-            "after": to.reference,
-            "reason": reason,
-        },
-    )
+    _note_change(session, action, before, to, actor, reason)
     return Change(before=before, after=models.get(session, to.id))
 
 
-def _champion_before(session: Session, current: ModelRecord) -> int | None:
-    """As its promotion recorded it. Rollbacks do not count: they go back along promotions."""
-    details = session.scalar(
-        select(AuditEvent.details)
-        .where(
-            AuditEvent.subject_kind == SUBJECT,
-            AuditEvent.subject_id == str(current.id),
-            AuditEvent.action == PROMOTED,
-        )
-        .order_by(AuditEvent.id.desc())
-        .limit(1)
+def _step_down(session: Session, champion: ModelRecord) -> None:
+    _set(session, champion.id, state=ModelState.CHALLENGER, shadow_share=0)
+
+
+def _champions_before(session: Session, current: ModelRecord) -> list[int]:
+    """Ids of the champions that rollbacks lead to, the oldest first.
+
+    Promotions and rollbacks are played again: a promotion lays its version on top, a rollback takes
+    off what lies above the version that it put back, or everything where that is the shipped one.
+    """
+    query = (
+        select(AuditEvent.action, AuditEvent.subject_id)
+        .where(AuditEvent.subject_kind == SUBJECT, AuditEvent.action.in_((PROMOTED, ROLLED_BACK)))
+        .order_by(AuditEvent.id)
     )
-    return details["before_id"] if details else None
+    pile: list[int] = []
+    for action, subject_id in session.execute(query):
+        version = int(subject_id)
+        if action == PROMOTED:
+            pile.append(version)
+            continue
+        while pile and pile[-1] != version:
+            pile.pop()
+    # What was promoted by hand in the tables has no event, and nothing below it is known.
+    return pile[:-1] if pile[-1:] == [current.id] else []
 
 
 def _set(session: Session, version_id: int, **values: object) -> None:
@@ -140,6 +169,23 @@ def _set(session: Session, version_id: int, **values: object) -> None:
         update(ModelVersion).where(ModelVersion.id == version_id).values(**values),
         execution_options={"synchronize_session": False},
     )
+
+
+def _note_change(
+    session: Session,
+    action: str,
+    before: ModelRecord | None,
+    after: ModelRecord,
+    actor: str,
+    reason: str,
+) -> None:
+    details: dict[str, object] = {
+        "before_id": before.id if before else None,
+        "before": before.reference if before else None,
+        "after": after.reference,
+        "reason": reason,
+    }
+    _note(session, action, after, actor, details)
 
 
 def _note(

@@ -26,15 +26,17 @@ class Earlier:
 
 
 def model_in_use(session: Session) -> int:
-    """The champion; where none was promoted, the only version there is.
+    """The champion, else the version that ships with deepsweep, else the only one there is.
 
     Asked for with every scan, so it reads no cards. Raises NoModelInUse.
     """
     champion_first = case((ModelVersion.state == ModelState.CHAMPION, 0), else_=1)
     found = session.execute(
-        select(ModelVersion.id, ModelVersion.state).order_by(champion_first).limit(2)
+        select(ModelVersion.id, ModelVersion.state, ModelVersion.shipped_at)
+        .order_by(champion_first, ModelVersion.shipped_at.desc().nulls_last(), ModelVersion.id)
+        .limit(2)
     ).all()
-    if found and (found[0].state is ModelState.CHAMPION or len(found) == 1):
+    if found and (found[0].state is ModelState.CHAMPION or found[0].shipped_at or len(found) == 1):
         return found[0].id
     if not found:
         raise NoModelInUse("No model is registered yet; a worker that starts registers one.")

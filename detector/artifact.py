@@ -70,6 +70,13 @@ def load(folder: Path = DEFAULT_FOLDER) -> tuple[nn.Module, Card]:
     return module.eval().requires_grad_(False), card
 
 
+def shipped(weights_sha256: str) -> Path | None:
+    """The folder of the model that ships with deepsweep, where those are its weights, as hex."""
+    if not (DEFAULT_FOLDER / CARD_FILE).exists():
+        return None
+    return DEFAULT_FOLDER if read_card(DEFAULT_FOLDER).weights_sha256 == weights_sha256 else None
+
+
 def read_card(folder: Path) -> Card:
     """The card alone. Raises ModelMissing or ModelCorrupt."""
     path = folder / CARD_FILE

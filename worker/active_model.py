@@ -58,7 +58,7 @@ def network(database: Database, settings: Settings, version_id: int) -> tuple[nn
 def register_shipped(database: Database) -> None:
     """Make the model that ships with deepsweep known, so that scans can ask for it."""
     if artifact.DEFAULT_FOLDER.exists():
-        _register(database, artifact.read_card(artifact.DEFAULT_FOLDER), artifact.DEFAULT_FOLDER)
+        _register_shipped(database, artifact.read_card(artifact.DEFAULT_FOLDER))
 
 
 def _load(database: Database, settings: Settings, record: models.ModelRecord | None) -> ActiveModel:
@@ -70,7 +70,7 @@ def _load(database: Database, settings: Settings, record: models.ModelRecord | N
         )
     device = pick_device(settings.device)
     return ActiveModel(
-        version_id=record.id if record else _register(database, card, folder),
+        version_id=record.id if record else _register_shipped(database, card),
         card=card,
         finder=FaceFinder(
             device=device,
@@ -88,18 +88,16 @@ def _load(database: Database, settings: Settings, record: models.ModelRecord | N
 def _folder(record: models.ModelRecord | None, settings: Settings) -> Path:
     """Where the bytes lie, fetched where they lie in a bucket.
 
-    The shipped model lies elsewhere on each machine that has it.
+    The shipped model lies elsewhere on each machine that has it, wherever it was registered.
     """
     if record is None:
         return artifact.DEFAULT_FOLDER
+    shipped = artifact.shipped(record.sha256.hex())
+    if shipped is not None:
+        return shipped
     if record.uri.startswith("s3://"):
         return model_files(Storage(settings), record.uri, record.sha256, settings.data_dir)
-    registered = Path(record.uri)
-    shipped = artifact.DEFAULT_FOLDER
-    if not registered.exists() and shipped.exists():
-        weights = artifact.read_card(shipped).weights_sha256
-        return shipped if weights == record.sha256.hex() else registered
-    return registered
+    return Path(record.uri)
 
 
 def _record(database: Database, reference: str | None) -> models.ModelRecord | None:
@@ -118,11 +116,12 @@ def _record(database: Database, reference: str | None) -> models.ModelRecord | N
             raise
 
 
-def _register(database: Database, card: Card, folder: Path) -> int:
+def _register_shipped(database: Database, card: Card) -> int:
     with database.transaction() as session:
         return models.register(
             session,
             card.model_dump(mode="json"),
-            uri=str(folder),
+            uri=str(artifact.DEFAULT_FOLDER),
             sha256=bytes.fromhex(card.weights_sha256),
+            shipped=True,
         )

@@ -71,6 +71,9 @@ class ModelVersion(Base):
     created_at: Mapped[datetime] = created("When it was registered.")
     promoted_at: Mapped[datetime | None] = moment("When it last became the champion.")
     retired_at: Mapped[datetime | None] = moment("When it went out of use.")
+    shipped_at: Mapped[datetime | None] = moment(
+        "When it was last met as the model that ships with deepsweep; NULL for any other."
+    )
 
 
 class Crop(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from sqlalchemy import func, select
 from core.errors import ModelCorrupt, NotInThisState, PickleRefused
 from core.settings import Settings
 from core.vocabulary import ModelState
-from db import models, registry
+from db import models, registry, requests
 from db.session import Database
 from db.tables import AuditEvent, ModelVersion
 from deepsweep import cli
@@ -33,17 +34,20 @@ from training import onnx_export
 from training import registry as bytes_of
 from worker import active_model
 
-#: Promotes two versions in turn for ever; says so after the first.
+#: Promotes two versions and takes both back for ever; says each time what is in use.
 PROMOTER = """
 import sys
 from db import registry
 from db.session import Database, make_engine
 database = Database(make_engine(sys.argv[1]))
 while True:
-    for name in ("sweep@1", "sweep@2"):
+    for name in ("sweep@1", "sweep@2", None, None):
         with database.transaction() as session:
-            registry.promote(session, name, actor="test")
-        print(name, flush=True)
+            if name:
+                change = registry.promote(session, name, actor="test")
+            else:
+                change = registry.rollback(session, actor="test")
+        print(change.after.reference, flush=True)
 """
 
 
@@ -52,6 +56,15 @@ def three(database: Database) -> list[str]:
     """Three registered versions."""
     with database.transaction() as session:
         return [models.get(session, rows.a_model(session, n)).reference for n in (1, 2, 3)]
+
+
+@pytest.fixture
+def shipped(database: Database) -> str:
+    """A version that ships with deepsweep, met by a worker."""
+    given = {"uri": "/shipped", "sha256": bytes(32), "shipped": True}
+    with database.transaction() as session:
+        made = models.register(session, {"name": "default", "version": 3}, **given)
+        return models.get(session, made).reference
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +92,28 @@ def champions(database: Database) -> list[str]:
 def promote(database: Database, name: str) -> registry.Change:
     with database.transaction() as session:
         return registry.promote(session, name, actor="ada", reason="better")
+
+
+def roll_back(database: Database) -> registry.Change:
+    with database.transaction() as session:
+        return registry.rollback(session, actor="ada", reason="worse")
+
+
+def in_use(database: Database) -> str:
+    """What a scan that names no model is judged by."""
+    with database.transaction() as session:
+        return models.get(session, requests.model_in_use(session)).reference
+
+
+def check_chain(database: Database) -> None:
+    """One champion or none, as the events say, each of which goes on where the last one ended."""
+    told = events(database)
+    afters = [after for _, _, after in told]
+    # A rollback that leads to the shipped version leaves no champion.
+    standing = [None if after == "default@3" else after for after in afters]
+    assert champions(database) == [name for name in standing[-1:] if name]
+    assert [before for _, before, _ in told] == [None, *standing[:-1]]
+    assert in_use(database) == afters[-1]
 
 
 def events(database: Database) -> list[tuple[str, str | None, str]]:
@@ -111,19 +146,85 @@ def test_rollbacks_go_back_along_the_promotions(database: Database, three: list[
     for name in three:
         promote(database, name)
     for expected in (three[1], three[0]):
-        with database.transaction() as session:
-            registry.rollback(session, actor="ada")
+        roll_back(database)
         assert champions(database) == [expected]
-    with pytest.raises(NotInThisState, match="stood before"), database.transaction() as session:
-        registry.rollback(session, actor="ada")
+
+
+def test_the_last_rollback_leads_to_the_version_that_ships(
+    database: Database, three: list[str], shipped: str
+) -> None:
+    assert in_use(database) == shipped
+    promote(database, three[0])
+    change = roll_back(database)
+    assert change.before is not None
+    assert (change.before.reference, change.after.reference) == (three[0], shipped)
+    assert change.after.state is ModelState.CHALLENGER
+    assert (champions(database), in_use(database)) == ([], shipped)
+    assert events(database)[-1] == ("model.rolled_back", three[0], shipped)
+    with pytest.raises(NotInThisState, match="nothing to take back"):
+        roll_back(database)
+
+
+def test_a_version_promoted_twice_is_no_circle(
+    database: Database, three: list[str], shipped: str
+) -> None:
+    for name in (three[0], three[1], three[0]):
+        promote(database, name)
+    assert [roll_back(database).after.reference for _ in range(3)] == [three[1], three[0], shipped]
+    promote(database, three[2])
+    assert roll_back(database).after.reference == shipped
+
+
+def test_rollbacks_pass_over_what_was_retired(
+    database: Database, three: list[str], shipped: str
+) -> None:
+    for name in three:
+        promote(database, name)
+    with database.transaction() as session:
+        registry.retire(session, three[1], actor="ada")
+    assert [roll_back(database).after.reference for _ in range(2)] == [three[0], shipped]
+
+
+def test_a_shipped_version_that_was_pinned_is_let_go(database: Database, shipped: str) -> None:
+    promote(database, shipped)
+    assert roll_back(database).after.state is ModelState.CHALLENGER
+    assert (champions(database), in_use(database)) == ([], shipped)
+
+
+def test_where_nothing_ships_the_first_champion_stays(database: Database, three: list[str]) -> None:
+    promote(database, three[0])
+    with pytest.raises(NotInThisState, match="stood before"):
+        roll_back(database)
     assert champions(database) == [three[0]]
+
+
+def test_the_shipped_version_is_in_use_beside_what_is_not_promoted_and_changes_with_an_upgrade(
+    database: Database, three: list[str], shipped: str
+) -> None:
+    card = {"name": "default", "version": 4}
+    with database.transaction() as session:
+        models.register(session, card, uri="/new", sha256=bytes([4] * 32), shipped=True)
+    assert in_use(database) == "default@4"
+    promote(database, three[0])
+    assert roll_back(database).after.reference == "default@4"
+
+
+def test_a_shipped_version_stays_where_it_was_put_and_is_not_retired(
+    database: Database, shipped: str
+) -> None:
+    card = {"name": "default", "version": 3}
+    with database.transaction() as session:
+        known = models.register(session, card, uri="/elsewhere", sha256=bytes(32), shipped=True)
+        assert models.get(session, known).uri == "/shipped"
+    with pytest.raises(NotInThisState, match="ships with"), database.transaction() as session:
+        registry.retire(session, shipped, actor="ada")
 
 
 def test_a_champion_is_not_retired_and_a_retired_version_not_promoted(
     database: Database, three: list[str]
 ) -> None:
     promote(database, three[0])
-    with pytest.raises(NotInThisState, match="is the champion"), database.transaction() as session:
+    with pytest.raises(NotInThisState, match="models rollback"), database.transaction() as session:
         registry.retire(session, three[0], actor="ada")
     with database.transaction() as session:
         assert registry.retire(session, three[1], actor="ada").state is ModelState.RETIRED
@@ -132,18 +233,21 @@ def test_a_champion_is_not_retired_and_a_retired_version_not_promoted(
     assert champions(database) == [three[0]]
 
 
-def test_promotions_at_once_leave_one_champion_and_a_chain_of_events(
-    database: Database, three: list[str]
+def test_promotions_and_rollbacks_at_once_leave_one_champion_and_a_chain_of_events(
+    database: Database, three: list[str], shipped: str
 ) -> None:
+    def turn(name: str | None) -> None:
+        # A rollback may find nothing to take back.
+        with contextlib.suppress(NotInThisState):
+            promote(database, name) if name else roll_back(database)
+
     with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda name: promote(database, name), three * 6))
-    chain = [after for _, _, after in events(database)]
-    assert champions(database) == [chain[-1]]
-    assert [before for _, before, _ in events(database)] == [None, *chain[:-1]]
+        list(pool.map(turn, [*three, None, None] * 5))
+    check_chain(database)
 
 
 def test_a_promoter_killed_at_any_moment_leaves_one_champion(
-    database: Database, database_url: str, three: list[str]
+    database: Database, database_url: str, three: list[str], shipped: str
 ) -> None:
     for _ in range(3):
         with subprocess.Popen(
@@ -154,11 +258,9 @@ def test_a_promoter_killed_at_any_moment_leaves_one_champion(
         ) as process:
             assert process.stdout is not None
             for _ in range(8):
-                assert process.stdout.readline().startswith("sweep@")
+                assert process.stdout.readline().startswith(("sweep@", "default@3"))
             process.send_signal(signal.SIGKILL)
-        chain = [after for _, _, after in events(database)]
-        assert champions(database) == [chain[-1]]
-        assert [before for _, before, _ in events(database)] == [None, *chain[:-1]]
+        check_chain(database)
 
 
 def test_a_promotion_that_fails_half_way_changes_nothing(
@@ -251,7 +353,10 @@ def test_the_commands_register_promote_list_roll_back_and_export(
     assert "small@2 is the champion; before it was small@1" in run("promote", "small@2")
     assert "small@1 is the champion" in run("rollback", "--reason", "worse on clips")
     run("retire", "small@2")
+    assert "ships with deepsweep again, default@" in run("rollback")
+    run("promote", "small@1")
     states = {row["model"]: row["state"] for row in json.loads(run("list", "--json"))}
+    assert states.pop(artifact.read_card(artifact.DEFAULT_FOLDER).reference) == "challenger"
     assert states == {"small@1": "champion", "small@2": "retired"}
     run("export", "small@1", str(tmp_path / "copy"))
     assert artifact.load(tmp_path / "copy")[1].reference == "small@1"
