@@ -1,7 +1,7 @@
-"""A scanning worker killed at the moment of a promotion, as a real process.
+"""A scanning worker killed at the moment of a promotion or a rollback, as a real process.
 
 One version calls every face real, the other every face fake: a row that names one and was judged by
-the other would show.
+the other would show. The last rollback leads to the model that ships.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import cv2
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from core import queue
 from core.settings import Settings
@@ -43,7 +43,7 @@ from training import registry as bytes_of
 
 pytestmark = pytest.mark.data
 
-ROUNDS, PICTURES = 2, 10
+PICTURES = 10
 #: A source with one face to a picture.
 SOURCE = "MaxMassi/Face-Swapper"
 #: What each version calls every face.
@@ -138,14 +138,19 @@ def asked_by(database: Database, scan_id: uuid.UUID) -> str:
         return models.get(session, session.scalars(query).one()).reference
 
 
-def promotions(database: Database) -> int:
+def changes(database: Database) -> list[tuple[str | None, str]]:
+    """What stood before each change and after it, as the audit log has them."""
     with database.transaction() as session:
-        query = select(func.count()).where(AuditEvent.action == registry.PROMOTED)
-        return session.scalars(query).one()
+        found = session.scalars(
+            select(AuditEvent.details)
+            .where(AuditEvent.subject_kind == registry.SUBJECT)
+            .order_by(AuditEvent.id)
+        )
+        return [(details["before"], details["after"]) for details in found]
 
 
 @pytest.mark.timeout(900)
-def test_a_worker_killed_at_a_promotion_loses_nothing_and_mixes_nothing(
+def test_a_worker_killed_at_a_change_of_models_loses_nothing_and_mixes_nothing(
     database: Database,
     service_settings: Settings,
     parts: Parts,
@@ -153,28 +158,35 @@ def test_a_worker_killed_at_a_promotion_loses_nothing_and_mixes_nothing(
     tmp_path: Path,
 ) -> None:
     two_versions(database, service_settings, tmp_path)
+    shipped = artifact.read_card(artifact.DEFAULT_FOLDER).reference
     chance = random.Random(20261121)
     # What a dead worker left is seen by the turns that beat asks for.
     parts.start("beat")
     worker = parts.start("worker")
-    for number in range(ROUNDS):
-        new = "tiny@2" if number % 2 == 0 else "tiny@1"
+    # A promotion, a rollback, and the one that takes the first promotion back.
+    for new in ("tiny@2", "tiny@1", shipped):
         before = ask(database, service_settings, next(folders))
         wait_for_results(database, before, parts)
         killer = threading.Timer(chance.uniform(0, 0.02), kill, [worker])
         killer.start()
         with database.transaction() as session:
-            registry.promote(session, new, actor="test")
+            if new == "tiny@2":
+                registry.promote(session, new, actor="test")
+            else:
+                registry.rollback(session, actor="test")
         after = ask(database, service_settings, next(folders))
         killer.join()
-        assert champions(database) == [new]
+        assert champions(database) == [name for name in (new,) if name in CALLED]
         worker = parts.start("worker")
         for scan_id in (before, after):
             wait_for_state(database, scan_id, ScanState.FINISHED, parts)
             version = asked_by(database, scan_id)
-            said = CALLED[version]
-            assert judged(database, scan_id) == [(version, said, said)] * PICTURES
+            found = judged(database, scan_id)
+            assert [name for name, _, _ in found] == [version] * PICTURES
+            said = CALLED.get(version)
+            assert {each for _, *both in found for each in both if said} <= {said}
         assert asked_by(database, after) == new
         assert asked_by(database, before) != new
-    assert champions(database) == [new]
-    assert promotions(database) == ROUNDS + 1
+    assert changes(database) == [
+        (None, "tiny@1"), ("tiny@1", "tiny@2"), ("tiny@2", "tiny@1"), ("tiny@1", shipped)
+    ]  # fmt: skip
