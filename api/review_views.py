@@ -53,6 +53,7 @@ def sheet(shown: Sheet, services: Services, session_id: int) -> dict[str, Any]:
         "tracks": list(shown.tracks),
         "thresholds": shown.thresholds,
         "crop_margin": _first_view(shown.card.get("input", {})),
+        "views": max(1, len(shown.card.get("input", {}).get("views", ()))),
         "limits": [str(limit) for limit in shown.card.get("limits", ())],
         "crops": [_crop(crop, services, session_id) for crop in shown.crops],
     }

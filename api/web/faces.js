@@ -44,7 +44,11 @@ function face() {
   return { frame, face: faceOf(frame, shown.track) };
 }
 
-// The square that the network was shown: the box, widened by the card's margin.
+// What is shown of a face is the first of the views that the model scores; its score is of them all.
+const firstOf = () => (shown.item.views > 1 ? `the first of ${shown.item.views} views` : "");
+const asOne = () => (firstOf() ? `: ${firstOf()} that the model scores` : "");
+
+// The square that the network was shown: the box, widened by the margin of the first view.
 function square({ box: [x1, y1, x2, y2] }) {
   const side = Math.max(x2 - x1, y2 - y1) * (1 + 2 * shown.item.crop_margin);
   return { left: (x1 + x2) / 2 - side / 2, top: (y1 + y2) / 2 - side / 2, side };
@@ -72,12 +76,12 @@ function drawCrop({ frame, face: one }, done) {
   if (one && source && shown.frame === frame) {
     const side = Math.round(square(one).side);
     $("crop").replaceChildren(cut(source, one, Math.min(side, 1024)));
-    $("crop-caption").textContent = `${side} px, as it is`;
+    $("crop-caption").textContent = `${side} px, as it is${asOne()}`;
     if (!shown.portraits.has(shown.track)) portray(shown.track, source, one);
   } else if (done?.crop || kept) {
     const url = done?.crop ?? kept.url;
     if ($("crop").firstChild?.getAttribute?.("src") !== url) $("crop").replaceChildren(element("img", { src: url, alt: "The face" }));
-    $("crop-caption").textContent = done ? "as the model saw it" : `${kept.width} px, as it was kept`;
+    $("crop-caption").textContent = done?.crop ? `as the model saw it${asOne()}` : `${kept.width} px, as it was kept`;
   } else if (!one) {
     $("crop").replaceChildren();
     $("crop-caption").textContent = "No face was found.";
@@ -139,12 +143,17 @@ export async function explain(item) {
   say({ said: "A worker is looking…" });
   try {
     const answer = await awaited(item, found, () => run === shown.run, (said) => say({ said }));
-    if (answer?.done) say({ heat: answer.heat, crop: answer.crop, said: `Bright spoke for fake (${percent(found.face.score)}): where it looked, not whether it is right.` });
+    if (answer?.done) say({ heat: answer.heat, crop: answer.crop, said: spoke(found.face.score) });
     else if (answer) forget(answer.error);
   } catch (error) {
     forget("");
     complain(error);
   }
+}
+
+function spoke(score) {
+  const of = firstOf() ? ` in ${firstOf()}; ${percent(score)} is the score of all` : ` (${percent(score)})`;
+  return `Bright spoke for fake${of}: where it looked, not whether it is right.`;
 }
 
 // What is waited for, in words.

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from core.vocabulary import MediaKind, Verdict
 from db import models, scans, verdicts
 from db.session import Database
+from detector.spec import Card
 from tests.integration import db_rows as rows
 from tests.integration.s3_fixtures import S3Server
 from tests.unit.cards import card
@@ -40,6 +41,8 @@ class Seeds:
     database: Database
     s3: S3Server
     bucket: str
+    #: Of the model that judged.
+    card: Card = field(default_factory=card)
     made: list[int] = field(default_factory=list)
 
     def pictures(self, *names: str, score: float = 0.5, **options: object) -> list[int]:
@@ -86,7 +89,7 @@ class Seeds:
         return self.made[-1]
 
     def _judged(self, session: Session, uri: str, result: verdicts.NewResult, blur: bool) -> int:
-        written = card().model_dump(mode="json")
+        written = self.card.model_dump(mode="json")
         sha256 = bytes.fromhex(written["weights_sha256"])
         model_id = models.register(session, written, uri="file:///models/0", sha256=sha256)
         request = rows.a_request(session, uri, model_version_id=model_id, blur=blur)

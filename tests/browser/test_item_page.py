@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from db import reports
+from detector.spec import View
 from tests.browser.conftest import Visits
 from tests.browser.seeds import FRAMES, Person, Seeds
 from tests.browser.test_judging import at_desk, press
 from tests.integration.db_fixtures import wait_until
+from tests.unit.cards import card
 
 HOSTILE = '"><img src=x onerror="window.slipped=1"><script>window.slipped=1</script>.png'
 
@@ -132,6 +135,29 @@ def test_a_worker_explains_the_face_on_request(visits: Visits, seeds: Seeds, hin
     expect(page.get_by_role("dialog", name="The face, large")).to_be_visible()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+@pytest.mark.parametrize("margins", [(), (0.05, 0.15)])
+def test_of_a_model_with_several_views_the_page_says_that_it_shows_the_first(
+    visits: Visits, seeds: Seeds, hints, margins: tuple[float, ...]
+):
+    views = tuple(View(margin=margin) for margin in margins)
+    seeds.card = card(input=seeds.card.input.model_copy(update={"views": views}))
+    seeds.pictures("a.png", score=0.5)
+    page = at_desk(visits.signed_in())
+    crop, heat = page.locator("#crop-caption"), page.locator("#heat-caption")
+    # The face is 100 pixels high; the single view of this card adds 20% on each side.
+    said = (
+        "110 px, as it is: the first of 2 views that the model scores"
+        if views
+        else "140 px, as it is"
+    )
+    expect(crop).to_have_text(said)
+    page.keyboard.press("x")
+    of = " in the first of 2 views; 50% is the score of all:" if views else " (50%):"
+    expect(heat).to_have_text(
+        f"Bright spoke for fake{of} where it looked, not whether it is right."
+    )
 
 
 def test_without_a_queue_the_page_says_why_nothing_comes(visits: Visits, seeds: Seeds, hints):
