@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import re
 import socket
-from pathlib import Path
 
 import httpx2 as httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from sqlalchemy import select
 
-from core.settings import Settings
-from core.vocabulary import Label, RunState, Scope, Split, Verdict
-from db import keys, registry
+from core.vocabulary import Label, Scope
+from db import keys
 from db.session import Database
 from db.tables import Review
 from tests.browser.conftest import PATIENCE_MS, sign_in
 from tests.browser.test_judging import judged
 from tests.integration import loop_fixtures as loop
-from tests.integration import retrain_fixtures as make
 from tests.integration.db_fixtures import wait_until
-from tests.integration.loop_fixtures import faces, services
+from tests.integration.loop_fixtures import Begun, begun, faces, services
 from tests.integration.service_fixtures import (
     PATIENCE_S,
     Parts,
@@ -36,11 +33,11 @@ from tests.integration.service_fixtures import (
 
 pytestmark = [pytest.mark.data, pytest.mark.slow]
 
-__all__ = ["faces", "redis_folder", "service_settings", "services"]
+__all__ = ["begun", "faces", "redis_folder", "service_settings", "services"]
 
 
 @pytest.fixture
-def served(services: Parts, service_settings: Settings, database: Database) -> str:
+def served(services: Parts) -> str:
     """The API as a process of its own; its base URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -102,39 +99,26 @@ def retrain(base: str, token: str) -> int:
     return int(asked.json()["id"])
 
 
+def signed_in(browser: Browser, base: str, key: str) -> Page:
+    """A person at a browser of his own."""
+    page = browser.new_context(base_url=base).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    sign_in(page, key)
+    page.wait_for_url("**/review")
+    return page
+
+
 @pytest.mark.timeout(1800)
 def test_what_people_judge_in_a_browser_becomes_the_model_that_the_running_worker_uses(
-    browser: Browser,
-    database: Database,
-    service_settings: Settings,
-    services: Parts,
-    served: str,
-    faces: dict[str, Path],
-    tmp_path: Path,
+    browser: Browser, begun: Begun, served: str
 ) -> None:
-    settings = service_settings
-    loop.a_blind_champion(database, settings, tmp_path / "base")
-    with database.transaction() as session:
-        make.a_snapshot(session, tmp_path / "golden", "golden", range(1000, 1030))
-        make.a_snapshot(session, tmp_path / "old", "old", range(2000, 2020), Split.TRAIN)
-    worker = services.start("worker")
-    services.start("worker", "--queues", "train")
-
-    first = loop.scan(database, settings, services, faces["first"], audit=1.0)
-    assert Verdict.FAKE not in loop.called(database, first).values()
-    before = loop.scan(database, settings, services, faces["last"])
-    assert Verdict.FAKE not in loop.called(database, before).values()
-
+    database = begun.database
     admin = a_key(database, "Ops", Scope.ADMIN)
-    missed = loop.missed_fakes(database, first)[:5]
+    missed = loop.missed_fakes(database, begun.first)[:5]
     report(served, admin, missed)
-    people = []
-    for name in ("Ada", "Ben"):
-        page = browser.new_context(base_url=served).new_page()
-        page.set_default_timeout(PATIENCE_MS)
-        sign_in(page, a_key(database, name, Scope.REVIEW))
-        page.wait_for_url("**/review")
-        people.append(page)
+    people = [
+        signed_in(browser, served, a_key(database, name, Scope.REVIEW)) for name in ("Ada", "Ben")
+    ]
     while sum(judge_all(page) for page in people):
         pass
     found = judged(database)
@@ -148,23 +132,8 @@ def test_what_people_judge_in_a_browser_becomes_the_model_that_the_running_worke
         assert set(reported) == set(missed)
     assert loop.sources(database)["audit"] >= loop.FIRST - 5
 
-    run = loop.wait_for_end(database, services, retrain(served, admin))
-    assert (run.state, run.code) == (RunState.SUCCEEDED, None), f"{run}\n{services.said()}"
-    assert make.champion(database) == "tiny@2"
+    begun.expect_promotion(retrain(served, admin))
     people[0].goto("/review/dashboard")
     expect(people[0].locator(".run").first).to_contain_text("succeeded")
     expect(people[0].locator("#errors-title ~ .scroll")).to_contain_text("tiny@1")
-
-    after = loop.scan(database, settings, services, faces["last"])
-    fakes = [
-        number for number, verdict in loop.called(database, after).items() if verdict == "fake"
-    ]
-    assert sum(map(loop.is_fake, fakes)) > loop.LAST / 4
-    judged_by = [loop.judged_by(database, scan_id) for scan_id in (before, after)]
-    assert judged_by == [{"tiny@1"}, {"tiny@2"}]
-
-    with database.transaction() as session:
-        registry.rollback(session, actor="test")
-    back = loop.scan(database, settings, services, faces["last"])
-    assert loop.judged_by(database, back) == {"tiny@1"}
-    assert loop.is_running(worker)
+    begun.expect_its_use_and_rollback()

@@ -10,6 +10,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from torch import nn
 
 from core import queue
 from core.settings import Settings
-from core.vocabulary import ScanState, Verdict
+from core.vocabulary import RunState, ScanState, Split, Verdict
 from db import models, registry, requests, training_runs
 from db.keeping import Keeping
 from db.session import Database
@@ -80,6 +81,72 @@ def services(
     made = Parts(environment=environment(service_settings) | own, logs=logs)
     yield made
     made.end()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Begun:
+    """A loop whose champion has missed every fake; a worker and a trainer wait for more."""
+
+    database: Database
+    settings: Settings
+    services: Parts
+    faces: dict[str, Path]
+    worker: subprocess.Popen[bytes]
+    #: Scans of the first faces, all of them drawn for the audit, and of the last ones.
+    first: uuid.UUID
+    before: uuid.UUID
+
+    def expect_promotion(self, run_id: int) -> None:
+        """Wait for a training run that the gate lets pass."""
+        run = wait_for_end(self.database, self.services, run_id)
+        said = f"{run}\n{self.services.said()}"
+        assert (run.state, run.code) == (RunState.SUCCEEDED, None), said
+        assert make.champion(self.database) == "tiny@2"
+
+    def expect_its_use_and_rollback(self) -> None:
+        """The same worker scans by the new model, and after a rollback by the old one."""
+        after = self._scan_last()
+        found = [number for number, said in called(self.database, after).items() if said == "fake"]
+        assert sum(map(is_fake, found)) > LAST / 4
+        judged = [judged_by(self.database, scan_id) for scan_id in (self.before, after)]
+        assert judged == [{"tiny@1"}, {"tiny@2"}]
+        with self.database.transaction() as session:
+            registry.rollback(session, actor="test")
+        assert judged_by(self.database, self._scan_last()) == {"tiny@1"}
+        assert is_running(self.worker)
+
+    def _scan_last(self) -> uuid.UUID:
+        return scan(self.database, self.settings, self.services, self.faces["last"])
+
+
+@pytest.fixture
+def begun(
+    database: Database,
+    service_settings: Settings,
+    services: Parts,
+    faces: dict[str, Path],
+    tmp_path: Path,
+) -> Begun:
+    """Two scans in which nothing is called fake; a golden set, and something to replay."""
+    a_blind_champion(database, service_settings, tmp_path / "base")
+    with database.transaction() as session:
+        make.a_snapshot(session, tmp_path / "golden", "golden", range(1000, 1030))
+        make.a_snapshot(session, tmp_path / "old", "old", range(2000, 2020), Split.TRAIN)
+    worker = services.start("worker")
+    services.start("worker", "--queues", "train")
+    first = scan(database, service_settings, services, faces["first"], audit=1.0)
+    before = scan(database, service_settings, services, faces["last"])
+    for scan_id in (first, before):
+        assert Verdict.FAKE not in called(database, scan_id).values()
+    return Begun(
+        database=database,
+        settings=service_settings,
+        services=services,
+        faces=faces,
+        worker=worker,
+        first=first,
+        before=before,
+    )
 
 
 def is_fake(number: int) -> bool:
