@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import cast
 
-from core.errors import DeepsweepError, MediaError, ObjectMissing, TransientError, UsageError
+from core.errors import DeepsweepError, ObjectMissing, PermanentError, TransientError, UsageError
 from core.objects import OpenObject, Storage, canonical, local
 from core.objects.copies import join
 from core.settings import Settings
@@ -253,7 +253,7 @@ def _is_video(storage: Storage, uri: str, limits: Limits) -> bool:
     try:
         with storage.open(storage.stat(uri)) as file:
             return probe(file, limits).kind is MediaKind.VIDEO
-    except MediaError:
+    except PermanentError:
         return False
 
 

@@ -43,7 +43,7 @@ from worker.pipeline import Pipeline
 from worker.request import Silent
 from worker.scan import leave_cores_to_decoders
 from worker.tasks import Context, register
-from worker.tidying import Tidying
+from worker.tidying import tidying
 from worker.trainer import Trainers
 
 _log = logging.getLogger(__name__)
@@ -159,7 +159,7 @@ class Service:
 
     def _tidying(self) -> contextlib.AbstractContextManager[object]:
         trains = self.role.trains
-        return Tidying(self.database, self.settings) if trains else contextlib.nullcontext()
+        return tidying(self.database, self.settings) if trains else contextlib.nullcontext()
 
     def _explaining(self, storage: Storage) -> Lane:
         return Lane(Explainer(database=self.database, settings=self.settings, storage=storage))

@@ -42,7 +42,7 @@ from tests.integration import review_fixtures as queue
 from tests.integration.api_fixtures import FakeHints, Keys, judged_upload
 from tests.integration.crop_fixtures import Kept
 from tests.integration.db_fixtures import wait_until
-from worker.tidying import Tidying
+from worker.tidying import tidying
 
 ADA = Actor(name="Ada")
 #: Everything that is of one item.
@@ -232,7 +232,7 @@ def test_what_was_erased_from_afar_goes_from_the_folders_of_this_machine(
     over = copied(kept, 10**6, kept_one)  # a run that is not there is over
     elsewhere = kept.settings.model_copy(update={"data_dir": tmp_path / "elsewhere"})
     assert erase(kept, item_id, elsewhere).removed["copies"] == 0
-    with Tidying(kept.database, kept.settings, every_s=0.01):
+    with tidying(kept.database, kept.settings, every_s=0.01):
         wait_until(lambda: not over[0].exists())
     assert [path.exists() for path in paths[RunState.QUEUED]] == [False, True]
     # Under a trainer that is at work nothing is moved; it goes once that has left.

@@ -27,6 +27,7 @@ from db.tables import AuditEvent, ModelVersion
 from deepsweep import cli
 from detector import architectures, artifact
 from detector.preprocess import FromCrops
+from detector.spec import Card, View
 from tests.conftest import REPOSITORY
 from tests.integration import db_rows as rows
 from tests.unit.cards import card
@@ -326,7 +327,7 @@ def test_a_pickle_is_refused_and_leaves_no_row(
 ) -> None:
     bytes_of.copy(two_folders[0], tmp_path / "bad")
     torch.save({"a": torch.zeros(1)}, tmp_path / "bad" / artifact.WEIGHTS_FILE)
-    with pytest.raises((PickleRefused, ModelCorrupt)):
+    with pytest.raises(PickleRefused, match="safetensors only"):
         bytes_of.register(database, scan_settings, tmp_path / "bad")
     with database.transaction() as session:
         assert session.scalar(select(func.count()).select_from(ModelVersion)) == 0
@@ -385,6 +386,10 @@ def test_an_onnx_file_gives_the_scores_of_torch(
     metadata = {each.key: each.value for each in onnx.load(out).metadata_props}
     written = artifact.read_card(two_folders[0])
     assert json.loads(metadata["deepsweep_card"]) == json.loads(written.model_dump_json())
+    # A card from before there were views says nothing of them: one plain crop.
+    assert "views" not in json.loads((two_folders[0] / artifact.CARD_FILE).read_text())["input"]
+    read = Card.model_validate_json(metadata["deepsweep_card"])
+    assert read.input.shown == (View(margin=0.2),)
 
 
 def test_an_onnx_file_with_other_scores_is_not_kept(

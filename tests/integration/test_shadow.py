@@ -20,7 +20,7 @@ from db.models import ModelRecord
 from db.session import Database
 from db.tables import Item, ModelVersion, Review, TrackScore, VerdictRow
 from detector import architectures, artifact
-from detector.spec import Operating
+from detector.spec import Operating, View
 from tests.integration import db_rows as rows
 from tests.integration import retrain_fixtures as make
 from tests.unit.cards import thresholds
@@ -43,12 +43,18 @@ def media(tmp_path: Path) -> Path:
 
 
 def a_model(
-    database: Database, settings: Settings, folder: Path, *, fake_from: float
+    database: Database,
+    settings: Settings,
+    folder: Path,
+    *,
+    fake_from: float,
+    views: tuple[View, ...] = (),
 ) -> ModelRecord:
     """Random weights; with a threshold of 0 everything is fake, with one of 1 everything real."""
     limits = thresholds(fake_from=fake_from, real_below=fake_from)
     number = 1 if fake_from else 2
     card = make.small_card(version=number, operating=Operating(image=limits, video=limits))
+    card = card.model_copy(update={"input": card.input.model_copy(update={"views": views})})
     torch.manual_seed(number)
     artifact.save(folder, architectures.build("spagnola-tuned"), card)
     return bytes_of.register(database, settings, folder)
@@ -107,6 +113,35 @@ def test_the_challengers_word_stands_beside_and_never_in_the_verdict(
         assert list(session.scalars(tracks)) == [0] * PICTURES
     assert {row.source for row in asked} == {ReviewSource.DISAGREEMENT}
     assert {row.verdict_id for row in asked} == main
+
+
+def test_each_scores_the_crops_that_its_own_card_names(
+    database: Database,
+    scan_settings: Settings,
+    media: Path,
+    champion: ModelRecord,
+    tmp_path: Path,
+) -> None:
+    views = (View(margin=0.04), View(margin=0.5, mirrored=True))
+    challenger = a_model(database, scan_settings, tmp_path / "two", fake_from=0.0, views=views)
+    judge_along(database, challenger, 1.0)
+    run(scan_settings, media)
+    beside = scores(database, VerdictRole.SHADOW)
+    # The same model on the same media, as the one that is asked for.
+    wanted = ScanRequest(sources=(str(media),), fresh=True, model=challenger.reference)
+    scan.run(scan_settings, wanted)
+    alone = scores(database, VerdictRole.SCAN, of=challenger)
+    assert len(beside) == PICTURES
+    assert beside == pytest.approx(alone, abs=1e-6)
+
+
+def scores(database: Database, role: VerdictRole, of: ModelRecord | None = None) -> list[float]:
+    """In the order of the media, of one model or of all."""
+    query = select(VerdictRow.score).join(Item).where(VerdictRow.role == role).order_by(Item.uri)
+    if of is not None:
+        query = query.where(VerdictRow.model_version_id == of.id)
+    with database.transaction() as session:
+        return list(session.scalars(query))
 
 
 def test_only_a_share_is_judged_along_the_same_in_every_try(

@@ -131,6 +131,18 @@ def test_a_csv_file_and_a_label_for_all_do_as_well(
         imports.run(settings, str(media), "unlabelled")
 
 
+def test_a_medium_that_is_missing_is_named_and_the_others_are_imported(
+    settings: Settings, labelled: Path, tmp_path: Path
+) -> None:
+    shutil.copy(labelled / "images" / "collins-0-real.png", tmp_path / "a.png")
+    write_labels(
+        tmp_path / "mine.csv", *({"path": path, "label": "real"} for path in ("gone.png", "a.png"))
+    )
+    folder = imports.run(settings, str(tmp_path / "mine.csv"), "csv")
+    assert [example.media.path for example in crops.load_examples(folder)] == ["images/a.png"]
+    assert imports.unused(folder) == {"images/gone.png": "object_missing"}
+
+
 def test_a_storage_that_fails_stops_the_import_and_the_next_call_goes_on(
     settings: Settings, labelled: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

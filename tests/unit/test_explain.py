@@ -16,7 +16,7 @@ from core.errors import UsageError
 from deepsweep import cli
 from detector import architectures, artifact
 from detector.grad_cam import grad_cam
-from detector.spec import Input
+from detector.spec import Input, View
 from tests.unit.cards import card
 from training import explain, explain_media, explain_pictures
 
@@ -168,6 +168,28 @@ def test_a_face_becomes_pictures_and_a_page(
     assert all(cv2.imread(str(tmp_path / picture)).std() > 1 for picture in pictures)
     assert "&lt;b&gt;&amp;astronaut" in page
     assert "<b>" not in page
+
+
+@pytest.mark.parametrize(
+    ("views", "caption"),
+    [
+        ((), "What the network sees<"),
+        (
+            (View(margin=0.04), View(margin=0.15, mirrored=True)),
+            "What the network sees: the first of 2 views, margin 4%<",
+        ),
+    ],
+    ids=["one crop", "two views"],
+)
+def test_the_page_says_which_crop_is_explained(
+    views: tuple[View, ...], caption: str, astronaut: Path, tmp_path: Path
+) -> None:
+    spec = card().input.model_copy(update={"views": views})
+    artifact.save(tmp_path, architectures.build("che-cnn"), card(input=spec))
+    arguments = ["explain", str(astronaut), "--out", str(tmp_path), "--model", str(tmp_path)]
+    result = CliRunner().invoke(cli, [*arguments, "--samples", "50"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert caption in (tmp_path / "index.html").read_text()
 
 
 def test_a_picture_without_a_face_explains_nothing(che_folder: Path, tmp_path: Path) -> None:
