@@ -7,17 +7,17 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from core.errors import UsageError
 from detector.preprocess import to_tensor
-from training import checkpoint, networks
+from training import checkpoint, networks, objective, sharpness, teachers
 from training.batches import Batch
 from training.checkpoint import Progress
 from training.machine import on_device
@@ -61,9 +61,12 @@ def fit(
     `steps[i]` is the batch of step i. Each `recipe.validate_every` steps, and at the end, the
     averaged network is validated and the run checkpointed. Of the averages validated, the one
     with the highest `score` is returned, or the last where the recipe says so. `bfloat16` computes
-    the forward pass in it where that is safe (autocast).
+    the forward pass in it where that is safe (autocast). Raises ModelMissing and UsageError where
+    weights to start from or a teacher are missing or do not fit.
     """
-    module = _guided(recipe, steps, data).to(device or torch.device("cpu"))
+    device = device or torch.device("cpu")
+    teach = [teacher.to(device) for teacher in teachers.load(recipe, out.parent)]
+    module = _guided(recipe, steps, data).to(device)
     optimiser = _optimiser(module, recipe.optimiser)
     average = networks.Average(module.network, recipe.optimiser.average)
     progress = checkpoint.load(out, recipe.sha256, module, optimiser, average)
@@ -73,7 +76,16 @@ def fit(
     begun = time.monotonic() - progress.seconds
     for batch in _remaining(steps, recipe, progress.step, workers):
         losses.append(
-            train_step(module, optimiser, average, batch, recipe, progress.step, bfloat16=bfloat16)
+            train_step(
+                module,
+                optimiser,
+                average,
+                batch,
+                recipe,
+                progress.step,
+                teach=teach,
+                bfloat16=bfloat16,
+            )
         )
         progress.step += 1
         figures = None
@@ -96,46 +108,42 @@ def train_step(
     recipe: Recipe,
     step: int,
     *,
+    teach: Sequence[nn.Module] = (),
     bfloat16: bool = True,
 ) -> float:
     """One update of weights and average from one batch; the loss before it."""
-    # Dropout draws from here: seeded by step, so that a resumed run draws the same.
-    torch.manual_seed(recipe.seed * 1_000_003 + step)
+    plan = recipe.optimiser
     module.train()
     if recipe.network.statistics == "keep":
         networks.hold_statistics(module)
     for group in optimiser.param_groups:
-        group["lr"] = learning_rate(recipe.optimiser, step)
+        group["lr"] = learning_rate(plan, step)
     device = next(module.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-        logits, maps = module(on_device(batch.crops, recipe.input, device))
-    loss = batch_loss(logits.float(), batch, recipe.optimiser)
-    if maps is not None:
-        loss = loss + recipe.optimiser.guidance * map_loss(maps.float(), batch)
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(module.parameters(), recipe.optimiser.clip_norm)
+    crops = on_device(batch.crops, recipe.input, device)
+    half = partial(torch.autocast, device.type, torch.bfloat16, enabled=bfloat16)
+    with half():
+        taught = teachers.say(teach, crops)
+
+    def slope() -> float:
+        """Gradients of the loss where the weights stand, and the loss."""
+        # Dropout draws from here: seeded by step, so that a resumed run draws the same, and so
+        # does a second pass.
+        torch.manual_seed(recipe.seed * 1_000_003 + step)
+        optimiser.zero_grad(set_to_none=True)
+        with half():
+            seen = module(crops)
+        loss = objective.loss(seen, batch, plan, step, taught)
+        loss.backward()
+        return float(loss.detach())
+
+    loss = slope()
+    if plan.sharpness:
+        with sharpness.uphill(module, plan.sharpness):
+            slope()
+    nn.utils.clip_grad_norm_(module.parameters(), plan.clip_norm)
     optimiser.step()
     average.update(module.network, step)
-    return float(loss.detach())
-
-
-def batch_loss(logits: torch.Tensor, batch: Batch, plan: Optimiser) -> torch.Tensor:
-    """Cross-entropy with smoothed labels, and the ranking of each fake above its own real."""
-    labels = torch.from_numpy(batch.labels).to(logits.device)
-    smoothed = labels * (1 - 2 * plan.smoothing) + plan.smoothing
-    loss = F.binary_cross_entropy_with_logits(logits, smoothed)
-    if plan.ranking and batch.pairs:
-        gap = logits[batch.pairs : 2 * batch.pairs] - logits[: batch.pairs]
-        loss = loss + plan.ranking * F.softplus(-gap).mean()
     return loss
-
-
-def map_loss(maps: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Cross-entropy of each cell of the pairs: nowhere in the reals, the masks in their fakes."""
-    of_fakes = torch.from_numpy(batch.maps).to(maps.device)
-    targets = torch.cat([torch.zeros_like(of_fakes), of_fakes])
-    return F.binary_cross_entropy_with_logits(maps[: 2 * batch.pairs], targets)
 
 
 def learning_rate(plan: Optimiser, step: int) -> float:
@@ -149,8 +157,10 @@ def learning_rate(plan: Optimiser, step: int) -> float:
 def _guided(recipe: Recipe, steps: Dataset[Batch], data: Path) -> networks.Guided:
     first = _first_crops(steps, recipe)
     network = networks.prepare(recipe.network, data, first, recipe.seed)
-    layer = recipe.optimiser.guided_layer if recipe.optimiser.guidance else ""
-    return networks.Guided(network, layer, first)
+    plan = recipe.optimiser
+    layer = plan.guided_layer if plan.guidance else ""
+    embedded = plan.triplet.layer if plan.triplet else ""
+    return networks.Guided(network, layer, first, embedded=embedded)
 
 
 def _optimiser(module: nn.Module, plan: Optimiser) -> torch.optim.Optimizer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import load_file
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.errors import ModelMissing, UsageError
 from detector import architectures
+from detector.architectures.residual import SilentConv2d
 from training.recipe import Network
 
 
@@ -66,7 +68,8 @@ class _FullPrecisionConv(nn.Conv2d):
 def load_backbone(module: nn.Module, path: Path) -> None:
     """Copy every tensor of `path` whose name and shape fit, all but the classifier.
 
-    Raises ModelMissing without the file, UsageError when the file is of another network.
+    Layers that say nothing until they are trained may be missing there as well. Raises ModelMissing
+    without the file, UsageError when the file is of another network.
     """
     if not path.exists():
         raise ModelMissing(
@@ -74,7 +77,9 @@ def load_backbone(module: nn.Module, path: Path) -> None:
             'network.pretrained = "" in the recipe to start from random weights.'
         )
     own, found = module.state_dict(), read_fitting(module, path)
-    missing = {name for name in set(own) - set(found) if not name.startswith("classifier")}
+    silent = [name for name, layer in module.named_modules() if isinstance(layer, SilentConv2d)]
+    spared = ("classifier", *(f"{name}." for name in silent))
+    missing = {name for name in set(own) - set(found) if not name.startswith(spared)}
     if missing:
         raise UsageError(f"{path} does not fit: {len(missing)} tensors have no counterpart in it")
     module.load_state_dict(found, strict=False)
@@ -144,6 +149,17 @@ def _reestimate(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
     layer.bias.copy_(shift + scale * mean)
 
 
+class Seen(NamedTuple):
+    """What a network in training says of n crops."""
+
+    #: (n,), higher is more fake.
+    logits: torch.Tensor
+    #: Logits (n, 2, cells, cells) of where the crops are foreign, if an inner layer is asked.
+    maps: torch.Tensor | None
+    #: The embedding (n, channels) that the classifier is given, if it is asked for.
+    embedding: torch.Tensor | None = None
+
+
 class Guided(nn.Module):
     """A network whose inner layer is also asked where a fake is foreign, while it trains.
 
@@ -151,13 +167,21 @@ class Guided(nn.Module):
     Li et al., CVPR 2020). Only `network` is kept in the end.
     """
 
-    def __init__(self, network: nn.Module, layer: str, sample: torch.Tensor) -> None:
-        """`layer` names the inner layer; "" asks none. `sample` tells its channels."""
+    def __init__(
+        self, network: nn.Module, layer: str, sample: torch.Tensor, *, embedded: str = ""
+    ) -> None:
+        """`layer` names the inner layer; "" asks none. `sample` tells its channels.
+
+        `embedded` names the layer whose input is the embedding; "" asks for none.
+        """
         super().__init__()
         self.network = network
         self.head: nn.Conv2d | None = None
-        # One slot, outside of the modules: copies of the network must not carry activations.
+        # Slots, outside of the modules: copies of the network must not carry activations.
         self._seen: list[torch.Tensor] = []
+        self._embedding: list[torch.Tensor] = []
+        if embedded:
+            network.get_submodule(embedded).register_forward_pre_hook(self._embed)
         if layer:
             network.get_submodule(layer).register_forward_hook(self._keep)
             with torch.no_grad():
@@ -167,10 +191,14 @@ class Guided(nn.Module):
     def _keep(self, _layer: nn.Module, _inputs: object, output: torch.Tensor) -> None:
         self._seen[:] = [output]
 
-    def forward(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Logits (n,), and the logits of the maps (n, 2, cells, cells) where a layer is asked."""
+    def _embed(self, _layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        self._embedding[:] = inputs[:1]
+
+    def forward(self, crops: torch.Tensor) -> Seen:
+        """What the network says of float32 (n, 3, size, size), and what it was asked for beside."""
         logits = self.network(crops)
-        return logits, self.head(self._seen.pop()) if self.head is not None else None
+        maps = self.head(self._seen.pop()) if self.head is not None else None
+        return Seen(logits, maps, self._embedding.pop() if self._embedding else None)
 
 
 class Average:

@@ -96,6 +96,30 @@ class Augmentation(_Part):
     recolour: Share = 0.0
 
 
+class Triplet(_Part):
+    """A first phase that learns by comparison: crops of one label near each other, others far."""
+
+    #: Share of the steps; the others learn labels. The classifier rests meanwhile.
+    share: Share
+    #: How much farther a crop of the other label has to be than one of the same, between
+    #: embeddings of length 1.
+    margin: float = Field(default=0.2, gt=0, le=2)
+    #: The layer whose input is the embedding, (n, channels).
+    layer: str = "classifier"
+
+
+class Distillation(_Part):
+    """Learning from what finished networks say of a crop beside its label (arXiv 1503.02531)."""
+
+    #: Folders of finished runs, below the folder that holds the run's own; the mean of their
+    #: logits teaches. Their crops must have the size and the normalisation of this recipe.
+    teachers: tuple[str, ...] = Field(min_length=1)
+    #: Of the teachers' word; the labels have the rest.
+    weight: Share = 0.5
+    #: Logits of both sides are divided by it, so that more than the side of the border counts.
+    temperature: float = Field(default=2.0, gt=0)
+
+
 class Optimiser(_Part):
     """AdamW with warm-up, cosine decay and an average of the weights."""
 
@@ -118,6 +142,14 @@ class Optimiser(_Part):
     #: network fine-tuned on a little more keeps what it knew (Wortsman et al., CVPR 2022, arXiv
     #: 2109.01903). Both must be of one network.
     kept_of_start: Share = Field(default=0.0, exclude_if=lambda share: not share)
+    #: Each step goes down the slope that it finds this far uphill, so that flat valleys are
+    #: preferred (SAM's rho: Foret et al., ICLR 2021, arXiv 2010.01412). It takes a second pass over
+    #: the step's crops; 0 goes down the slope underfoot.
+    sharpness: float = Field(default=0.0, ge=0, exclude_if=lambda radius: not radius)
+    triplet: Triplet | None = Field(default=None, exclude_if=lambda phase: phase is None)
+    distillation: Distillation | None = Field(
+        default=None, exclude_if=lambda taught: taught is None
+    )
 
 
 class Recipe(_Part):

@@ -6,12 +6,20 @@ from torch import nn
 from torchvision.models import mobilenet_v2
 
 from detector.architectures.base import Architecture, SingleLogit
+from detector.architectures.residual import ResidualStem
 
 
-def build_mobilenet_v2(dropout: float = 0.2) -> nn.Module:
-    """torchvision's network; global mean, dropout, 1280 -> 1. Parameter names are torchvision's."""
+def build_mobilenet_v2(dropout: float = 0.2, residual: bool = False) -> nn.Module:
+    """torchvision's network; global mean, dropout, 1280 -> 1. Parameter names are torchvision's.
+
+    With `residual` its first convolution also sees noise residuals: 2,592 parameters more, which
+    start from zero and change nothing until they are trained.
+    """
     network = mobilenet_v2(weights=None, num_classes=1)
     network.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(1280, 1), SingleLogit())
+    if residual:
+        first = network.features[0]
+        first[0] = ResidualStem(first[0])
     return network
 
 

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.face_cache import cache_of
-from tests.unit.training_cache import medium, recipe, write_cache
+from tests.unit.training_cache import finished_run, medium, recipe, taught_recipe, write_cache
 from training import batches, crops, fitting, phases, published, train_published
 from training.fitting import StepReport
 from training.machine import Machine
+from training.recipe import Recipe
 from training.split import Split
 
 #: Never reached.
@@ -49,11 +50,13 @@ def train_in_phases(cache: Path, out: Path, on_step: Callable[[StepReport], None
     )
 
 
-def train_in_steps(cache: Path, out: Path, on_step: Callable[[StepReport], None]) -> None:
+def train_in_steps(
+    cache: Path, out: Path, on_step: Callable[[StepReport], None], plan: Recipe | None = None
+) -> None:
     """Six steps with a checkpoint after every other."""
+    plan = plan or recipe()
     media = [medium(f"images/{label}/{n}.png") for label in ("real", "fake") for n in range(4)]
     write_cache(cache, media)
-    plan = recipe()
     fitting.fit(
         plan,
         batches.Steps(crops.load_examples(cache), cache, plan),
@@ -65,7 +68,13 @@ def train_in_steps(cache: Path, out: Path, on_step: Callable[[StepReport], None]
     )
 
 
-TRAINERS = {"phases": train_in_phases, "steps": train_in_steps}
+def train_taught(cache: Path, out: Path, on_step: Callable[[StepReport], None]) -> None:
+    """The same with a teacher, with sharpness, and comparing crops in the first three steps."""
+    finished_run(out.parent / "teacher", 1)
+    train_in_steps(cache, out, on_step, taught_recipe("teacher"))
+
+
+TRAINERS = {"phases": train_in_phases, "steps": train_in_steps, "taught": train_taught}
 
 
 def killed(trainer: str, cache: Path, out: Path, at: str, after: int) -> None:
@@ -97,6 +106,9 @@ def history_of(out: Path) -> list[dict]:
         ("steps", "step", 5),
         # The old checkpoint has been put aside, the new one has not taken its place.
         ("steps", "replace", 6),
+        # While crops are compared, and after it.
+        ("taught", "step", 3),
+        ("taught", "step", 5),
     ],
 )
 def test_a_killed_training_ends_with_the_same_weights(

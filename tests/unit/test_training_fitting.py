@@ -14,10 +14,10 @@ from torch import nn
 from core.errors import ModelMissing, UsageError
 from detector import architectures, views
 from detector.spec import View
-from tests.unit.training_cache import medium, recipe, write_cache
-from training import batches, checkpoint, crops, fitting, networks, published, validation
+from tests.unit.training_cache import finished_run, medium, recipe, taught_recipe, write_cache
+from training import batches, checkpoint, crops, fitting, networks, objective, published, validation
 from training.published import Published
-from training.recipe import Network, Optimiser, Recipe, Validation
+from training.recipe import Network, Optimiser, Recipe, Triplet, Validation
 
 Plan = TypeVar("Plan", Recipe, Published)
 
@@ -68,6 +68,44 @@ def test_a_run_that_was_killed_ends_in_the_same_weights(cache: Path, tmp_path: P
     resumed, _ = run(recipe(), cache, tmp_path / "killed")
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("stop_at", [3, 5])
+def test_a_run_that_was_killed_in_either_phase_ends_in_the_same_weights(
+    cache: Path, tmp_path: Path, stop_at: int
+):
+    finished_run(tmp_path / "teacher", 1)
+    plan = taught_recipe("teacher")
+    whole, _ = run(plan, cache, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, cache, tmp_path / "killed", stop_at=stop_at)
+    resumed, _ = run(plan, cache, tmp_path / "killed")
+    assert list(whole.state_dict()) == list(resumed.state_dict())
+    pairs = zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_every_ingredient_of_a_step_changes_where_it_leads(cache: Path, tmp_path: Path):
+    finished_run(tmp_path / "teacher", 1)
+    every = taught_recipe("teacher").optimiser
+    ends = []
+    for part in ("sharpness", "triplet", "distillation", "guidance", "steps"):
+        changes = {part: getattr(every, part), "steps": 2, "guided_layer": every.guided_layer}
+        plan = recipe(optimiser=recipe().optimiser.model_copy(update=changes))
+        module, _ = run(plan, cache, tmp_path / part)
+        ends.append(torch.cat([value.flatten() for value in module.parameters()]))
+    assert len({tuple(end.tolist()) for end in ends}) == len(ends)
+
+
+def test_the_classifier_rests_while_crops_are_compared(cache: Path, tmp_path: Path):
+    first = Triplet(share=1.0, layer="21")
+    plan = recipe().optimiser.model_copy(update={"triplet": first, "average": 0.0, "steps": 2})
+    before = networks.prepare(recipe().network, cache, torch.zeros(1), recipe().seed).state_dict()
+    module, losses = run(recipe(optimiser=plan), cache, tmp_path)
+    after = module.state_dict()
+    assert torch.equal(after["21.weight"], before["21.weight"])
+    assert not torch.equal(after["19.weight"], before["19.weight"])
+    assert losses[0] > 0
 
 
 def test_the_loss_falls_on_a_batch_seen_again_and_again(cache: Path):
@@ -171,8 +209,8 @@ def test_ranking_asks_each_fake_above_its_own_real():
         pairs=2,
         maps=np.zeros((2, 2, 1, 1), np.float32),
     )
-    apart = fitting.batch_loss(torch.tensor([-1.0, 1.0, 0.0, 2.0]), batch, plan)
-    crossed = fitting.batch_loss(torch.tensor([-1.0, 1.0, 2.0, 0.0]), batch, plan)
+    apart = objective.batch_loss(torch.tensor([-1.0, 1.0, 0.0, 2.0]), batch, plan)
+    crossed = objective.batch_loss(torch.tensor([-1.0, 1.0, 2.0, 0.0]), batch, plan)
     assert apart < crossed
 
 
@@ -186,7 +224,7 @@ def test_maps_ask_for_nothing_in_reals_and_for_the_mask_in_fakes():
     right = torch.full((2, 2, 3, 3), -9.0)
     right[1, :, 1, 1] = 9.0
     swapped = right.flip(0)
-    assert fitting.map_loss(right, batch) < 1e-3 < fitting.map_loss(swapped, batch)
+    assert objective.map_loss(right, batch) < 1e-3 < objective.map_loss(swapped, batch)
 
 
 def test_a_guided_run_learns_the_maps_and_keeps_the_network_alone(cache: Path, tmp_path: Path):

@@ -7,17 +7,22 @@ from dataclasses import asdict
 from pathlib import Path
 
 import cv2
+import torch
 
+from detector import architectures
 from detector.spec import Input
 from tests.unit.portraits import portrait
+from training import checkpoint
 from training.crops import Medium
 from training.recipe import (
     Augmentation,
     Batch,
+    Distillation,
     Network,
     Optimiser,
     Recipe,
     Synthesis,
+    Triplet,
     Validation,
 )
 
@@ -79,3 +84,26 @@ def recipe(**changes: object) -> Recipe:
         validate_every=2,
     )
     return whole.model_copy(update=changes)
+
+
+def taught_recipe(*teachers: str) -> Recipe:
+    """The same with all that a step can be asked for, comparing in the first half of them."""
+    plan = recipe().optimiser.model_copy(
+        update={
+            "sharpness": 0.05,
+            "triplet": Triplet(share=0.5, layer="21"),
+            "distillation": Distillation(teachers=teachers),
+            "guidance": 1.0,
+            "guided_layer": "12",
+        }
+    )
+    return recipe(optimiser=plan)
+
+
+def finished_run(folder: Path, seed: int) -> None:
+    """What a run of `recipe` leaves for those that it may teach; its weights are random."""
+    torch.manual_seed(seed)
+    weights = architectures.build(recipe().network.architecture).state_dict()
+    checkpoint.write_tensors(folder / "best.safetensors", weights)
+    (folder / "recipe.json").write_text(recipe().model_dump_json())
+    (folder / "history.json").write_text("[]")
