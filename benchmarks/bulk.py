@@ -89,6 +89,8 @@ class Run:
     #: Seconds and MiB of the process and its helpers; seconds and items that were done.
     memory: list[tuple[float, float]]
     progress: list[tuple[float, int]]
+    #: Seconds that the pipeline was held up by the writer.
+    held_up_s: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -227,6 +229,7 @@ def _run(
             or [(0.0, mib) for _, mib in watched.memory[-1:]]
         ),
         progress=_thinned([(at - begun.wall_s, done) for at, done in watched.progress]),
+        held_up_s=watched.held_up_s,
     )
 
 

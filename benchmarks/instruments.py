@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +27,7 @@ from detector import decode
 from worker.claims import Claims
 from worker.desk import Desk
 from worker.meters import Meters
-from worker.writer import Writer
+from worker.writer import Outcome, Writer
 
 _SAMPLE_S = 1.0
 
@@ -57,6 +57,8 @@ class Instruments:
     memory: list[tuple[float, float]] = field(default_factory=list)
     #: Seconds that statements took, by the kind of thread.
     statements_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    #: Seconds that the pipeline was held up by a writer that had no place for more.
+    held_up_s: float = 0.0
     #: Processor seconds of this process by the kind of thread.
     threads_s: dict[str, float] = field(default_factory=dict)
     #: How many waited in each queue, when it was looked at.
@@ -116,6 +118,7 @@ class Instruments:
         self._after(undo, Desk, "_written", lambda _, __, given: self._progress(len(given[1])))
         self._after(undo, decode._Ahead, "__init__", self._note_queues)
         self._after(undo, Writer, "__post_init__", self._note_writer)
+        self._time_giving(undo)
         starts: dict[int, float] = {}
 
         def before(*_: Any) -> None:
@@ -143,6 +146,19 @@ class Instruments:
 
         setattr(owner, name, wrapped)
         undo.callback(setattr, owner, name, method)
+
+    def _time_giving(self, undo: contextlib.ExitStack) -> None:
+        """Handing results over takes next to nothing, unless the writer has no place for them."""
+        give = Writer.give
+
+        def timed(writer: Writer, outcomes: Sequence[Outcome]) -> None:
+            started = time.perf_counter()
+            give(writer, outcomes)
+            with self._lock:
+                self.held_up_s += time.perf_counter() - started
+
+        Writer.give = timed  # type: ignore[method-assign]
+        undo.callback(setattr, Writer, "give", give)
 
     def _begin(self, claims: list[Any]) -> None:
         if claims and self.begun is None:

@@ -75,6 +75,7 @@ def lines(run: Run) -> Iterator[str]:
     yield f"| items written together | {run.written_together:.1f} | |"
     goal = f"< {ROWS:.0%} {_mark(run.write_share < ROWS)}"
     yield f"| **time for writing rows** | **{run.write_share:.1%}** | {goal} |"
+    yield f"| of it, what the pipeline waited for | {run.held_up_s / run.wall_s:.1%} | |"
     used = {"writing thread": run.threads_s.get("writer", 0.0), "PostgreSQL": run.cpu_s["database"]}
     all_s = sum(run.cpu_s.values())
     yield f"| share of all CPU | {_named({who: s / all_s for who, s in used.items()}, '.1%')} | |"

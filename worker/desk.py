@@ -130,6 +130,7 @@ class Desk:
             on_written=self._written,
             # Whoever waits for items hears of the fault when there will be no more.
             on_fault=self.claims.close,
+            more_comes=lambda: bool(self._open),
         )
 
     def sources(

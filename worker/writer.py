@@ -1,8 +1,10 @@
 """The writer: a thread that records what the pipeline has judged, many items in one transaction.
 
-What is ready together is written together; a lone item is written at once. Each item stands behind
-the fence of its own claim, so that one that was lost holds up no other. Nothing is let go of before
-its transaction is committed: what a crash takes away is judged again.
+What is ready together is written together, and items in bulk wait a moment for others: most of what
+a transaction costs is the same for one item and for fifty. An item that somebody waits for is
+written at once, and so is the last one. Each stands behind the fence of its own claim, so that one
+that was lost holds up no other. Nothing is let go of before its transaction is committed: what a
+crash takes away is judged again.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from core.vocabulary import Priority
 from db import verdicts
 from db.leases import Claim
 from db.session import Database
@@ -26,6 +30,9 @@ from worker.patience import Patience
 BATCH = 64
 #: Items that may wait for the writer; then the pipeline waits.
 WAITING = 4 * BATCH
+#: How long a result in bulk waits for others to be written with, while more is on its way. A crash
+#: takes away no more than so much work, which leases see to; a longer wait would bring little.
+TOGETHER_S = 0.5
 #: How often a thread that waits for a place looks whether the writer still lives.
 _LOOK_S = 0.1
 
@@ -53,6 +60,8 @@ class Writer:
     on_written: Callable[[Sequence[Outcome], set[int]], None]
     #: Called in the writer's thread when it broke.
     on_fault: Callable[[], None]
+    #: Whether results are on their way that what is here may wait for; asked in its thread.
+    more_comes: Callable[[], bool]
 
     def __post_init__(self) -> None:
         self._queue: queue.Queue[Outcome | None] = queue.Queue(maxsize=WAITING)
@@ -117,16 +126,27 @@ class Writer:
             self.on_fault()
 
     def _batches(self) -> Iterator[list[Outcome]]:
-        """What has come meanwhile, until there will be no more."""
+        """What is written together, until there will be no more."""
         while not self._dropping.is_set():
-            batch = [self._queue.get()]
-            while len(batch) < BATCH and batch[-1] is not None and not self._queue.empty():
-                batch.append(self._queue.get())
+            batch = self._together()
             outcomes = [each for each in batch if each is not None]
             if outcomes:
                 yield outcomes
             if batch[-1] is None:
                 return
+
+    def _together(self) -> list[Outcome | None]:
+        """What has come meanwhile and, in bulk, what comes in a moment. None is the end."""
+        batch = [self._queue.get()]
+        until = time.monotonic() + TOGETHER_S
+        while len(batch) < BATCH and (last := batch[-1]) is not None:
+            if last.claim.priority is not Priority.BULK or not self.more_comes():
+                until = 0.0
+            try:
+                batch.append(self._queue.get(timeout=max(0.0, until - time.monotonic())))
+            except queue.Empty:
+                break
+        return batch
 
     def _written(self, outcomes: Sequence[Outcome]) -> set[int]:
         judged = [(each.claim, each.result) for each in outcomes if each.result is not None]

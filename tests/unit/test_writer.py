@@ -10,9 +10,11 @@ from typing import Any, cast
 
 import pytest
 
+from core.vocabulary import Priority
 from db import verdicts
 from db.leases import Claim
 from db.session import Database
+from worker import writer as writing
 from worker.meters import Meters
 from worker.patience import Patience
 from worker.writer import BATCH, Outcome, Writer
@@ -66,10 +68,23 @@ def writer(recorded: Recorded, told: list[object]) -> Writer:
         meters=Meters(),
         on_written=lambda _, written: told.extend(sorted(written)),
         on_fault=lambda: told.append("broke"),
+        more_comes=lambda: False,
     )
 
 
-def outcomes(*ids: int, **changes: Any) -> list[Outcome]:
+@pytest.fixture
+def waiting(
+    writer: Writer, recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Writer]:
+    """A writer that has time, and hears that more is on its way."""
+    monkeypatch.setattr(writing, "TOGETHER_S", 3600.0)
+    writer.more_comes = lambda: True
+    recorded.go.set()
+    yield writer
+    writer.close()
+
+
+def outcomes(*ids: int, priority: Priority = Priority.BULK, **changes: Any) -> list[Outcome]:
     given: dict[str, Any] = {"result": RESULT} | changes
     scan_id = uuid.uuid4()
     return [
@@ -82,6 +97,7 @@ def outcomes(*ids: int, **changes: Any) -> list[Outcome]:
                 etag=None,
                 size=1,
                 attempt=1,
+                priority=priority,
             ),
             **given,
         )
@@ -101,10 +117,44 @@ def test_what_comes_while_it_writes_is_written_together(
     assert told == list(range(BATCH + 3))
 
 
+def test_bulk_waits_for_others_while_more_is_on_its_way(
+    waiting: Writer, recorded: Recorded
+) -> None:
+    for item_id in range(BATCH):
+        waiting.give(outcomes(item_id))
+    assert recorded.begun.wait(60)
+    waiting.finish()
+    assert recorded.sizes == [BATCH]
+
+
+def test_an_item_that_somebody_waits_for_is_written_at_once_with_what_has_waited(
+    waiting: Writer, recorded: Recorded
+) -> None:
+    waiting.give([*outcomes(1), *outcomes(2, priority=Priority.INTERACTIVE)])
+    assert recorded.begun.wait(60)
+    waiting.finish()
+    assert recorded.sizes == [2]
+
+
+def test_the_last_item_waits_for_nobody(waiting: Writer, recorded: Recorded) -> None:
+    waiting.more_comes = lambda: False
+    waiting.give(outcomes(1))
+    assert recorded.begun.wait(60)
+
+
+def test_finishing_writes_what_has_waited(waiting: Writer, recorded: Recorded) -> None:
+    waiting.give(outcomes(1, 2))
+    waiting.finish()
+    assert recorded.sizes == [2]
+
+
 def test_what_goes_with_a_result_is_done_only_where_the_item_was_still_held(
     writer: Writer, recorded: Recorded, monkeypatch: pytest.MonkeyPatch, told: list[object]
 ) -> None:
-    monkeypatch.setattr(verdicts, "record_results", lambda *_: {1})
+    def first_alone_is_held(_: object, judged: Sequence[tuple[Claim, object]]) -> set[int]:
+        return {claim.item_id for claim, _ in judged} & {1}
+
+    monkeypatch.setattr(verdicts, "record_results", first_alone_is_held)
     done: list[int] = []
     writer.give(outcomes(1, also=lambda _: done.append(1)))
     writer.give(outcomes(2, also=lambda _: done.append(2)))
