@@ -24,7 +24,7 @@ import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,8 @@ class Run:
     progress: list[tuple[float, int]]
     #: Seconds that the pipeline was held up by the writer.
     held_up_s: float = 0.0
+    #: Processor time of PostgreSQL, by the kind of thread that it worked for.
+    served_s: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -129,8 +131,14 @@ class Run:
 
     @property
     def write_share(self) -> float:
-        """Of the wall time, what results took to be written."""
+        """Of the wall time, what results took to be written, beside everything else."""
         return self.busy_s["write"] / self.wall_s
+
+    @property
+    def write_cpu_share(self) -> float:
+        """Of all processor time, what results took to be written, by the thread and the server."""
+        spent = self.threads_s.get("writer", 0.0) + self.served_s.get("writer", 0.0)
+        return spent / sum(self.cpu_s.values())
 
     def memory_at(self, share: float) -> float:
         """MiB after that share of the time, 0..1."""
@@ -230,6 +238,7 @@ def _run(
         ),
         progress=_thinned([(at - begun.wall_s, done) for at, done in watched.progress]),
         held_up_s=watched.held_up_s,
+        served_s=dict(watched.served_s),
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Engine, event
+from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
 from benchmarks import timing
 from benchmarks.processes import server_s
@@ -57,6 +58,8 @@ class Instruments:
     memory: list[tuple[float, float]] = field(default_factory=list)
     #: Seconds that statements took, by the kind of thread.
     statements_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    #: Processor seconds of PostgreSQL, by the kind of thread that it worked for.
+    served_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     #: Seconds that the pipeline was held up by a writer that had no place for more.
     held_up_s: float = 0.0
     #: Processor seconds of this process by the kind of thread.
@@ -119,6 +122,10 @@ class Instruments:
         self._after(undo, decode._Ahead, "__init__", self._note_queues)
         self._after(undo, Writer, "__post_init__", self._note_writer)
         self._time_giving(undo)
+        self._time_statements(undo)
+        self._time_server(undo)
+
+    def _time_statements(self, undo: contextlib.ExitStack) -> None:
         starts: dict[int, float] = {}
 
         def before(*_: Any) -> None:
@@ -126,12 +133,27 @@ class Instruments:
 
         def after(*_: Any) -> None:
             spent = time.perf_counter() - starts.pop(threading.get_ident())
-            with self._lock:
-                self.statements_s[_kind(threading.current_thread().name)] += spent
+            self._count(self.statements_s, spent)
 
-        for name, listener in (("before_cursor_execute", before), ("after_cursor_execute", after)):
-            event.listen(Engine, name, listener)
-            undo.callback(event.remove, Engine, name, listener)
+        _listen(undo, Engine, before_cursor_execute=before, after_cursor_execute=after)
+
+    def _time_server(self, undo: contextlib.ExitStack) -> None:
+        """While a thread has a connection, the server's process behind it works for that thread."""
+
+        def taken(link: Any, record: ConnectionPoolEntry, _: Any) -> None:
+            record.info["served_s"] = _processor_s(link.info.backend_pid)
+
+        def returned(link: Any, record: ConnectionPoolEntry) -> None:
+            before = record.info.pop("served_s", None)
+            if link is not None and before is not None:
+                spent = _processor_s(link.info.backend_pid) - before
+                self._count(self.served_s, spent)
+
+        _listen(undo, Pool, checkout=taken, checkin=returned)
+
+    def _count(self, spent: defaultdict[str, float], seconds: float) -> None:
+        with self._lock:
+            spent[_kind(threading.current_thread().name)] += seconds
 
     def _after(
         self, undo: contextlib.ExitStack, owner: type, name: str, note: Callable[..., object]
@@ -202,13 +224,32 @@ class Instruments:
         names = {thread.native_id: thread.name for thread in threading.enumerate()}
         for task in Path("/proc/self/task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                spent_s = int((task / "schedstat").read_text().split()[0]) / 1e9
+                spent_s = _scheduled_s(task)
                 kind = _kind(names.get(int(task.name), "networks"))
                 self._by_thread[int(task.name)] = (kind, spent_s)
         by_kind: defaultdict[str, float] = defaultdict(float)
         for number, (kind, spent_s) in list(self._by_thread.items()):
             by_kind[kind] += spent_s - self._started.get(number, (kind, 0.0))[1]
         self.threads_s = dict(by_kind)
+
+
+def _listen(undo: contextlib.ExitStack, target: type, **listeners: Callable[..., None]) -> None:
+    for name, listener in listeners.items():
+        event.listen(target, name, listener)
+        undo.callback(event.remove, target, name, listener)
+
+
+def _processor_s(pid: int) -> float:
+    """Of a process of one thread that may have ended: 0 then, so that differences say nothing."""
+    try:
+        return _scheduled_s(Path(f"/proc/{pid}"))
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+
+
+def _scheduled_s(process: Path) -> float:
+    """Processor seconds of a thread, by its folder in /proc."""
+    return int((process / "schedstat").read_text().split()[0]) / 1e9
 
 
 def _kind(name: str) -> str:

@@ -75,10 +75,13 @@ def lines(run: Run) -> Iterator[str]:
     yield f"| items written together | {run.written_together:.1f} | |"
     goal = f"< {ROWS:.0%} {_mark(run.write_share < ROWS)}"
     yield f"| **time for writing rows** | **{run.write_share:.1%}** | {goal} |"
-    yield f"| of it, what the pipeline waited for | {run.held_up_s / run.wall_s:.1%} | |"
-    used = {"writing thread": run.threads_s.get("writer", 0.0), "PostgreSQL": run.cpu_s["database"]}
+    goal = f"< {ROWS:.0%} {_mark(run.write_cpu_share < ROWS)}"
+    yield f"| **processor time for them, of all** | **{run.write_cpu_share:.1%}** | {goal} |"
+    yield f"| the pipeline was held up by them | {run.held_up_s / run.wall_s:.1%} | |"
     all_s = sum(run.cpu_s.values())
-    yield f"| share of all CPU | {_named({who: s / all_s for who, s in used.items()}, '.1%')} | |"
+    served = {kind: seconds / all_s for kind, seconds in run.served_s.items()}
+    share = f"{run.cpu_s['database'] / all_s:.1%}"
+    yield f"| PostgreSQL, of all CPU | {share}: {_named(served, '.1%')} | |"
     statements = {kind: seconds / run.wall_s for kind, seconds in run.statements_s.items()}
     yield f"| time of all statements, by thread | {_named(statements, '.1%')} | |"
     each_ms = {name: 1e3 * spent / max(1, run.done) for name, spent in run.cpu_s.items()}
@@ -97,7 +100,8 @@ def sentence(run: Run) -> str:
         f" server and PostgreSQL on the same cores, {run.ratio:.2f} times the least wall time that"
         f" {run.limit[0]}\nallow;"
         f" batches {run.fill['detect']:.0%} and {run.fill['classify']:.0%} full,"
-        f" {run.write_share:.1%} of the time for writing rows, memory {run.memory_at(0.1):.0f} MiB"
+        f" writing rows takes {run.write_share:.1%} of the time beside everything else and"
+        f" {run.write_cpu_share:.1%} of the processors', memory {run.memory_at(0.1):.0f} MiB"
         f" early\nand {run.memory_at(1.0):.0f} MiB at the end."
     )
 
