@@ -4,8 +4,9 @@
     python -m benchmarks.variants --only recipe --only "96 px"      # some of them
 
 `variants.toml` names what is changed. Every variant trains from the same start with the same number
-of steps and is judged on sources that none of them saw: those that the recipe holds out, and
-`dev`. A difference is of the same media under the same bootstrap draws, groups drawn together.
+of passes over crops (half the steps, where each makes two) and is judged on sources that none of
+them saw: those that the recipe holds out, and `dev`. A difference is of the same media under the
+same bootstrap draws, groups drawn together.
 Folds hold out one training source more each and are judged on it: leave-one-source-out. What is
 done already is kept below --out; one variant takes about five minutes of two cores.
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,49 +22,19 @@ from typing import Any
 
 import numpy as np
 from platformdirs import user_cache_dir
-from pydantic import BaseModel, ConfigDict, Field
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from benchmarks import variants_table
+from benchmarks import variants_plot, variants_study, variants_table
+from benchmarks.variants_study import Fold, Study
 from benchmarks.variants_table import Judged
 from cli.outputs import replacing
 from core.vocabulary import MediaKind
-from training import machine, recipe, split, train, validation
+from training import machine, split, train, validation
 from training.crops import Example, by_media
 from training.epochs import thin
 from training.recipe import Recipe
 from training.split import Split
-
-NAMED = Path(__file__).parent / "variants.toml"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Variant(_Part):
-    """One line of the table: changes of the base, or the mean of others."""
-
-    name: str
-    what: str
-    changes: dict[str, Any] = Field(default_factory=dict)
-    of: tuple[str, ...] = ()
-
-
-class Fold(_Part):
-    """Sources that are left out of training and judged."""
-
-    name: str
-    sources: tuple[str, ...]
-
-
-class Study(_Part):
-    """The file."""
-
-    base: dict[str, Any]
-    variant: tuple[Variant, ...]
-    fold: tuple[Fold, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,47 +51,55 @@ def main() -> None:
     """The command line."""
     options = _arguments()
     machine.set_up(options.threads)
-    study = Study.model_validate(tomllib.loads(NAMED.read_text(encoding="utf-8")))
-    base = merged(recipe.load(options.recipe).model_dump(mode="json"), study.base)
-    if options.steps:
-        base = merged(base, {"optimiser": {"steps": options.steps, "warm_up_steps": 0}})
-    wanted = set(options.only)
-    material = material_of(options.data, options.cache)
-    judged: dict[str, Judged] = {}
-    for variant in study.variant:
-        if not variant.of and (not wanted or variant.name in wanted):
-            plan = Recipe.model_validate(merged(base, variant.changes))
-            judged[variant.name] = _judged(variant.name, plan, material, options.out)
-    for variant in study.variant:
-        if variant.of and set(variant.of) <= set(judged):
-            judged[variant.name] = mean_of([judged[name] for name in variant.of])
-    folds = {
-        fold.name: _fold(fold, base, material, options.out)
-        for fold in study.fold
-        if not wanted or fold.name in wanted
-    }
-    what = {variant.name: variant.what for variant in study.variant}
-    told = Recipe.model_validate(base)
-    lines = variants_table.markdown(judged, what, folds, told)
+    study = variants_study.read()
+    base = variants_study.base_of(study, options.recipe, options.steps)
+    wanted = set(options.only) or {*study.variants, *(fold.name for fold in study.fold)}
+    unknown = wanted - set(study.variants) - {fold.name for fold in study.fold}
+    if unknown:
+        raise SystemExit(f"{variants_study.NAMED} has no {', '.join(sorted(unknown))}.")
+    runs = Runs(study=study, base=base, out=options.out,
+                material=material_of(options.data, options.cache))  # fmt: skip
+    judged = {name: runs.variant(name) for name in study.variants if name in wanted}
+    folds = {fold.name: runs.fold(fold) for fold in study.fold if fold.name in wanted}
+    lines = variants_table.markdown(study, judged, folds, Recipe.model_validate(base))
     print("\n".join(lines))
     if options.write:
-        variants_table.publish(lines)
+        variants_plot.save(study, judged, variants_plot.PICTURE)
+        variants_table.publish([*lines, "", variants_plot.shown()])
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with `changes` laid over it, tables into tables.
+@dataclass(frozen=True, kw_only=True)
+class Runs:
+    """Trainings of the study, each in its folder below `out`; what is there is not done again."""
 
-    Tables of weights and of options are replaced whole: what they do not name is not there.
-    """
-    result = dict(base)
-    for key, value in changes.items():
-        inner = result.get(key)
-        whole = key in ("methods", "kinds", "options")
-        if isinstance(value, Mapping) and isinstance(inner, Mapping) and not whole:
-            result[key] = merged(inner, value)
-        else:
-            result[key] = value
-    return result
+    study: Study
+    base: Mapping[str, Any]
+    out: Path
+    material: Material
+
+    def variant(self, name: str) -> Judged:
+        """Its logits of all media; those whose mean it is, or who teach it, come first."""
+        variant = self.study.variants[name]
+        if variant.of:
+            return mean_of([self.variant(each) for each in variant.of])
+        for each in variant.taught_by:
+            self.variant(each)
+        plan = variants_study.plan_of(self.study, self.base, name)
+        return _judged(name, plan, self.material, self.out)
+
+    def fold(self, fold: Fold) -> Judged:
+        """The base's logits of the fold's media and of the reals that are always held out."""
+        plan = variants_study.fold_plan(self.base, fold)
+        judged = _judged(f"without {fold.name}", plan, self.material, self.out)
+        left = {e.media.path for e in self.material.train if e.media.source in fold.sources}
+        # Its fakes stand against its own reals and those of the sources that are always held out.
+        return {
+            where: {
+                path: told for path, told in media.items() if path in left or not told[0]
+            }
+            for where, media in judged.items()
+            if where.startswith("held-out")
+        }  # fmt: skip
 
 
 def mean_of(members: Sequence[Judged]) -> Judged:
@@ -143,7 +121,7 @@ def _spread(media: Mapping[str, tuple[int, str, float]]) -> dict[str, float]:
 
 def _judged(name: str, plan: Recipe, material: Material, out: Path) -> Judged:
     """The variant's logits of all media; from an earlier run where the plan is the same."""
-    folder = out / f"{name.replace(' ', '-').replace(',', '')}-{plan.sha256[:8]}"
+    folder = out / variants_study.folder_of(name, plan)
     kept = folder / "judged.json"
     if not kept.exists():
         parts = split.split(material.train, plan.validation, plan.seed)
@@ -162,22 +140,6 @@ def _judged(name: str, plan: Recipe, material: Material, out: Path) -> Judged:
         where: {path: (each[0], each[1], each[2]) for path, each in media.items()}
         for where, media in told.items()
     }
-
-
-def _fold(fold: Fold, base: Mapping[str, Any], material: Material, out: Path) -> Judged:
-    plan = Recipe.model_validate(base)
-    held = plan.validation.model_copy(update={"sources": (*plan.validation.sources, *fold.sources)})
-    plan = plan.model_copy(update={"validation": held})
-    judged = _judged(f"without {fold.name}", plan, material, out)
-    left = {e.media.path for e in material.train if e.media.source in fold.sources}
-    # Its fakes stand against its own reals and those of the sources that are always held out.
-    return {
-        where: {
-            path: told for path, told in media.items() if path in left or not told[0]
-        }
-        for where, media in judged.items()
-        if where.startswith("held-out")
-    }  # fmt: skip
 
 
 def _held_sources(parts: Split) -> tuple[Example, ...]:

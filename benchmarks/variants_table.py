@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from benchmarks import marked
+from benchmarks.variants_study import Study
 from detector.spec import Figure
 from training import metrics
 from training.recipe import Recipe
@@ -35,6 +36,30 @@ def gain(
     return _figure([media[path] for path in base], [told[2] for told in base.values()])
 
 
+def shown_sets(judged: Mapping[str, Judged]) -> tuple[str, ...]:
+    """The sets, in order, that have both classes."""
+    return tuple(where for where in SETS if auc(judged.get(BASE, {}).get(where, {})))
+
+
+def noise(study: Study, judged: Mapping[str, Judged], where: str) -> float:
+    """The largest difference that drawing the recipe anew has made: of the variants beside it."""
+    beside = [part for part in study.part if BASE in {v.name for v in part.variant}]
+    names = {v.name for part in beside for v in part.variant if v.name != BASE} & set(judged)
+    found = [gain(judged[name][where], judged[BASE][where]) for name in names]
+    return max((abs(apart.value) for apart in found if apart), default=0.0)
+
+
+def telling(apart: Figure, noise: float) -> int:
+    """1 for a gain, -1 for a loss, 0 for what chance explains.
+
+    An interval speaks of the media alone; another seed moves the figure as well. So zero has to lie
+    outside of the interval, and the difference beyond what other seeds made.
+    """
+    if abs(apart.value) <= noise:
+        return 0
+    return int(apart.low > 0) - int(apart.high < 0)
+
+
 def _figure(told: list[tuple[int, str, float]], against: list[float] | None) -> Figure | None:
     labels = np.array([label for label, _, _ in told], np.int64)
     if len(set(labels.tolist())) < len(("real", "fake")):
@@ -53,24 +78,30 @@ def _ranks(logits: list[float]) -> np.ndarray:
 
 
 def markdown(
-    judged: Mapping[str, Judged], what: Mapping[str, str], folds: Mapping[str, Judged], plan: Recipe
+    study: Study, judged: Mapping[str, Judged], folds: Mapping[str, Judged], plan: Recipe
 ) -> list[str]:
-    """Both tables and how to read them."""
-    return [*_variants(judged, what, plan), *_folds(folds)]
+    """Both tables and how to read them; variants in the study's order, part by part."""
+    return [*_variants(study, judged, plan), *_folds(folds)]
 
 
-def _variants(judged: Mapping[str, Judged], what: Mapping[str, str], plan: Recipe) -> Iterator[str]:
-    base = judged.get(BASE)
+def _variants(study: Study, judged: Mapping[str, Judged], plan: Recipe) -> Iterator[str]:
+    base, sets = judged.get(BASE), shown_sets(judged) or SETS
+    chance = {where: noise(study, judged, where) for where in sets} if base else {}
     yield (
         f"{plan.optimiser.steps} steps of {2 * (plan.batch.pairs + plan.batch.labelled)} crops of "
         f"{plan.input.size_px} px each, from the same start; one crop of each face judged. AUC "
         f"with 95% intervals; below the first line the difference to it, **bold** where its "
-        f"interval leaves out zero. {_counts(base)}"
+        f"interval leaves out zero and it is larger than what another seed made. {_counts(base)}"
     )
-    yield from ("", f"| variant | | {' | '.join(SETS)} |", f"|---|---|{'---|' * len(SETS)}")
-    for name, told in judged.items():
-        cells = [_cell(told, base if name != BASE else None, where) for where in SETS]
-        yield f"| {name} | {what.get(name, '')} | {' | '.join(cells)} |"
+    yield from ("", f"| variant | | {' | '.join(sets)} |", f"|---|---|{'---|' * len(sets)}")
+    for part in study.part:
+        rows = [variant for variant in part.variant if variant.name in judged]
+        if rows:
+            yield f"| **{part.of}** | |{' |' * len(sets)}"
+        for variant in rows:
+            told, against = judged[variant.name], base if variant.name != BASE else None
+            cells = [_cell(told, against, where, chance.get(where, 0.0)) for where in sets]
+            yield f"| {variant.name} | {variant.what} | {' | '.join(cells)} |"
 
 
 def _counts(base: Judged | None) -> str:
@@ -83,7 +114,7 @@ def _counts(base: Judged | None) -> str:
     return "; ".join(parts).capitalize() + "."
 
 
-def _cell(told: Judged, base: Judged | None, where: str) -> str:
+def _cell(told: Judged, base: Judged | None, where: str, chance: float) -> str:
     figure = auc(told.get(where, {}))
     if figure is None:
         return "-"
@@ -91,11 +122,7 @@ def _cell(told: Judged, base: Judged | None, where: str) -> str:
     if apart is None:
         return interval(figure)
     text = f"{apart.value:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
-    return f"{figure.value:.3f}, {_weighted(text, apart)}"
-
-
-def _weighted(text: str, apart: Figure) -> str:
-    return f"**{text}**" if apart.low > 0 or apart.high < 0 else text
+    return f"{figure.value:.3f}, {f'**{text}**' if telling(apart, chance) else text}"
 
 
 def interval(figure: Figure) -> str:
