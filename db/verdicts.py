@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, literal, select, update
 from sqlalchemy.orm import Session
 
 from core.vocabulary import ItemStatus, SamplingPlan, Verdict, VerdictRole
@@ -132,22 +132,13 @@ def find_shared(
     settings: Mapping[str, Any],
 ) -> int | None:
     """The verdict that these bytes got from this model under this plan and these settings."""
-    return session.scalar(
-        select(VerdictRow.id)
-        .join(Media, Media.id == VerdictRow.media_id)
-        .where(
-            Media.sha256 == sha256,
-            VerdictRow.model_version_id == model_version_id,
-            VerdictRow.plan == str(plan),
-            VerdictRow.settings_sha256 == canonical_sha256(dict(settings)),
-            # A shadow has neither frames nor faces to take over.
-            VerdictRow.role == VerdictRole.SCAN,
-            # A copy's faces may be older than it looks: share from the first-hand verdict.
-            VerdictRow.shared.is_(False),
-        )
-        .order_by(VerdictRow.id.desc())
-        .limit(1)
-    )
+    asked = {
+        "sha256": sha256,
+        "model_version_id": model_version_id,
+        "plan": str(plan),
+        "settings_sha256": canonical_sha256(dict(settings)),
+    }
+    return session.scalar(_SHARED, asked)
 
 
 def called(session: Session, verdict_id: int) -> Verdict | None:
@@ -156,6 +147,24 @@ def called(session: Session, verdict_id: int) -> Verdict | None:
 
 
 # --- steps --------------------------------------------------------------------------------------
+
+#: Asked for every item: putting it together anew would take longer than the answer.
+_SHARED = (
+    select(VerdictRow.id)
+    .join(Media, Media.id == VerdictRow.media_id)
+    .where(
+        Media.sha256 == bindparam("sha256"),
+        VerdictRow.model_version_id == bindparam("model_version_id"),
+        VerdictRow.plan == bindparam("plan"),
+        VerdictRow.settings_sha256 == bindparam("settings_sha256"),
+        # A shadow has neither frames nor faces to take over.
+        VerdictRow.role == VerdictRole.SCAN,
+        # A copy's faces may be older than it looks: share from the first-hand verdict.
+        VerdictRow.shared.is_(False),
+    )
+    .order_by(VerdictRow.id.desc())
+    .limit(1)
+)
 
 #: Rows change in the database only: no loaded object is looked for.
 _IN_DATABASE = {"synchronize_session": False}
