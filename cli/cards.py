@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from pydantic import ValidationError
 from rich.console import Group, RenderableType
@@ -15,14 +16,19 @@ from core.errors import ModelCorrupt, ModelMissing
 from core.settings import Settings
 from db import models
 from detector import artifact
-from detector.spec import Card, Evaluation, Figure, Input, Thresholds
+from detector.spec import Card, Evaluation, Figure, Input, Thresholds, faults
 
 #: How the shipped model is called on the command line.
 DEFAULT_MODEL = "default"
 
 
 def find_card(name: str, settings: Settings) -> Card:
-    """The card of `default` or of `NAME@N`, shipped or registered. Raises ModelMissing."""
+    """The card of `default`, of `NAME@N`, shipped or registered, or of the model in a folder.
+
+    Raises ModelMissing, ModelCorrupt.
+    """
+    if (Path(name) / artifact.CARD_FILE).exists():
+        return artifact.read_card(Path(name))
     try:
         shipped = artifact.read_card(artifact.DEFAULT_FOLDER)
     except ModelMissing:
@@ -37,7 +43,7 @@ def find_card(name: str, settings: Settings) -> Card:
     try:
         return Card.model_validate(record.card)
     except ValidationError as error:
-        raise ModelCorrupt(f"The card of {name} cannot be read: {error}") from error
+        raise ModelCorrupt(f"The card of {name} cannot be read. {faults(error)}.") from error
 
 
 def card_tables(card: Card) -> RenderableType:

@@ -79,7 +79,7 @@ def models() -> None:
 
 
 @models.command()
-@click.argument("name", metavar="default|NAME@N", default="default")
+@click.argument("name", metavar="default|NAME@N|FOLDER", default="default")
 @options.json_flag()
 def show(name: str, as_json: bool) -> None:
     """Show a model's card: how it was made, what it scores, what it cannot tell.
@@ -87,6 +87,7 @@ def show(name: str, as_json: bool) -> None:
     \b
     Examples:
       deepsweep models show default
+      deepsweep models show runs/one/model
       deepsweep models show default --json | jq .operating
     """
     from cli.cards import card_tables, find_card

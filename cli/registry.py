@@ -198,8 +198,14 @@ def _database() -> Iterator[tuple[Settings, Database]]:
 
 
 def _promote(database: Database, name: str, reason: str) -> Change:
+    from core.errors import UsageError
     from db import registry
 
+    if name == "default":
+        raise UsageError(
+            "default is the model that ships with deepsweep: scans use it while no version is "
+            "promoted. `deepsweep models rollback` takes promotions back, one at a time."
+        )
     with database.transaction() as session:
         return registry.promote(session, name, actor=_actor(), reason=reason)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from torch import nn
 
 from core.errors import ModelCorrupt, ModelMissing, PickleRefused
 from detector import architectures
-from detector.spec import Card
+from detector.spec import Card, faults
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "card.json"
@@ -84,8 +83,8 @@ def read_card(folder: Path) -> Card:
         return Card.model_validate_json(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise ModelMissing(f"There is no model in {folder}: {CARD_FILE} is missing.") from None
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise ModelCorrupt(f"The card {path} cannot be read: {error}") from error
+    except ValidationError as error:
+        raise ModelCorrupt(f"The card {path} cannot be read. {faults(error)}.") from error
 
 
 def _read_weights(folder: Path) -> bytes:
@@ -104,10 +103,12 @@ def _read_weights(folder: Path) -> bytes:
 def _is_pickle(payload: bytes) -> bool:
     """A zip (torch.save) or a bare pickle; safetensors starts with a length of eight bytes.
 
-    A header is far shorter than 4 GiB, so its length ends in zeros; a pickle goes on with opcodes.
+    A header is far shorter than 4 GiB, so its length ends in zeros, and it is JSON; a pickle goes
+    on with opcodes.
     """
     protocol = payload[:1] == b"\x80" and payload[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-    return payload[:4] == b"PK\x03\x04" or (protocol and any(payload[4:8]))
+    header = not any(payload[4:8]) and payload[8:9] == b"{"
+    return payload[:4] == b"PK\x03\x04" or (protocol and not header)
 
 
 def _replace(path: Path, payload: bytes) -> None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+#: Faults that a message names; the rest are counted.
+_NAMED = 5
 
 
 #: What a model may be called.
@@ -200,3 +203,16 @@ class Card(_Part):
     def reference(self) -> str:
         """`name@version`, as verdicts carry it."""
         return f"{self.name}@{self.version}"
+
+
+def faults(error: ValidationError) -> str:
+    """What of a card or a recipe does not fit, as `field: rule; ...`, for the message of an error.
+
+    No values: they are the file's, and may be long.
+    """
+    found = [
+        ": ".join(filter(None, (".".join(map(str, each["loc"])), each["msg"])))
+        for each in error.errors(include_url=False, include_input=False)
+    ]
+    more = f"; and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return "; ".join(found[:_NAMED]) + more

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from core.errors import UsageError
 from detector.architectures import Option
-from detector.spec import Input
+from detector.spec import Input, faults
 from training import recipe
 from training.losses import Mining
 from training.recipe import FOLDER, Share, Validation
@@ -243,8 +243,10 @@ def load(name_or_path: str | Path) -> Published:
         raise UsageError(
             f"There is no recipe {path}; published systems are {', '.join(names())}."
         ) from None
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise UsageError(f"The recipe {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The recipe {path} cannot be read: {error}.") from error
+    except ValidationError as error:
+        raise UsageError(f"The recipe {path} cannot be read. {faults(error)}.") from error
 
 
 def is_published(name_or_path: str | Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from core.errors import UsageError
-from detector.spec import Input
+from detector.spec import Input, faults
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -189,5 +189,7 @@ def load(name_or_path: str | Path) -> Recipe:
     except FileNotFoundError:
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
         raise UsageError(f"There is no recipe {path}; known are {known}.") from None
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise UsageError(f"The recipe {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The recipe {path} cannot be read: {error}.") from error
+    except ValidationError as error:
+        raise UsageError(f"The recipe {path} cannot be read. {faults(error)}.") from error

@@ -50,9 +50,12 @@ def test_a_changed_byte_is_found(saved: tuple[Path, Card]) -> None:
 
 
 @pytest.mark.parametrize("protocol", [2, 5])
-def test_a_pickle_is_refused_and_not_run(saved: tuple[Path, Card], protocol: int) -> None:
+@pytest.mark.parametrize("length", [1, 100])
+def test_a_pickle_is_refused_and_not_run(
+    saved: tuple[Path, Card], protocol: int, length: int
+) -> None:
     folder, _ = saved
-    payload = pickle.dumps({"weights": [1.0] * 100}, protocol=protocol)
+    payload = pickle.dumps({"weights": [1.0] * length}, protocol=protocol)
     (folder / artifact.WEIGHTS_FILE).write_bytes(payload)
     with pytest.raises(PickleRefused, match="can run code"):
         artifact.load(folder)
@@ -91,8 +94,9 @@ def test_a_missing_file_is_a_missing_model(saved: tuple[Path, Card], missing: st
 def test_a_card_that_is_not_one_is_corrupt(saved: tuple[Path, Card], text: str) -> None:
     folder, _ = saved
     (folder / artifact.CARD_FILE).write_text(text)
-    with pytest.raises(ModelCorrupt, match="cannot be read"):
+    with pytest.raises(ModelCorrupt, match="cannot be read") as caught:
         artifact.load(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_the_scorer_answers_in_order_whatever_the_batch(
