@@ -20,6 +20,13 @@ BASE = "recipe"
 #: Sets in the order of the columns.
 SETS = ("held-out images", "dev images", "held-out videos", "dev videos")
 
+HEAD = (
+    "## What each ingredient is worth",
+    "",
+    "    python -m benchmarks.variants --data ../shared/data --write    # five minutes a line here",
+    "",
+)
+
 #: By set, then by path of the medium: 1 for a fake, its group, its logit.
 Judged = Mapping[str, Mapping[str, tuple[int, str, float]]]
 
@@ -81,7 +88,7 @@ def markdown(
     study: Study, judged: Mapping[str, Judged], folds: Mapping[str, Judged], plan: Recipe
 ) -> list[str]:
     """Both tables and how to read them; variants in the study's order, part by part."""
-    return [*_variants(study, judged, plan), *_folds(folds)]
+    return [*HEAD, *_variants(study, judged, plan), *_folds(folds)]
 
 
 def _variants(study: Study, judged: Mapping[str, Judged], plan: Recipe) -> Iterator[str]:
@@ -149,5 +156,5 @@ def _folds(folds: Mapping[str, Judged]) -> Iterator[str]:
 
 
 def publish(lines: list[str]) -> None:
-    """Put the tables into docs/results.md."""
+    """Put them into docs/results.md."""
     marked.replace(RESULTS, MARK, lines)

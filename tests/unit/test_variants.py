@@ -201,5 +201,5 @@ def test_a_gain_that_another_seed_made_as_well_is_not_marked():
 def test_a_set_without_fakes_has_no_column():
     reals = {path: told for path, told in _media(1.0).items() if not told[0]}
     judged = {name: dict(told) | {SETS[2]: reals} for name, told in JUDGED.items()}
-    head = markdown(STUDY, judged, {}, Recipe.model_validate(BASE))[2]
-    assert head == f"| variant | | {SETS[0]} | {SETS[1]} | {SETS[3]} |"
+    lines = markdown(STUDY, judged, {}, Recipe.model_validate(BASE))
+    assert f"| variant | | {SETS[0]} | {SETS[1]} | {SETS[3]} |" in lines
