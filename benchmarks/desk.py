@@ -146,12 +146,12 @@ def explanations(page: Page, client: httpx.Client, count: int) -> Mapping[str, A
     return {"first": first, "idle": idle, "busy": busy, "rate": rate(before, after)}
 
 
-def measure(media: Path, items: int, explained: int) -> Waits:
+def measure(media: Path, items: int, asked: int) -> Waits:
     """All of it."""
     # The server reads of it what it would read of a dict.
     with desk(cast("dict[str, bytes]", Objects(media, items))) as here:
         page = here.reviewer("Ada")
-        found = explanations(page, here.client, explained)
+        found = explanations(page, here.client, asked)
         page.context.close()
         return Waits(decisions=list(decide(here.reviewer("Bea"))), **found)
 
