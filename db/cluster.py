@@ -9,6 +9,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -58,6 +59,8 @@ class Cluster:
     def __init__(self, paths: Paths, *, durable: bool) -> None:
         self.paths = paths
         self._durable = durable
+        #: Of the server, as it was last seen.
+        self._pid: int | None = None
         self._account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         self._binaries = _binaries(paths.data)
 
@@ -85,15 +88,12 @@ class Cluster:
             *("start", "-w", "-t", str(_START_TIMEOUT_S), "-D", str(self.paths.data)),
             *("-l", str(self.paths.log), "-o", options),
         )
+        self.is_running()
 
     def stop(self) -> None:
-        """Stop the server, ending open connections."""
+        """Stop the server, ending open connections; also where its folder was removed under it."""
         with contextlib.suppress(subprocess.CalledProcessError):
-            self._run(
-                "pg_ctl",
-                *("stop", "-m", "fast", "-w", "-t", str(_STOP_TIMEOUT_S)),
-                *("-D", str(self.paths.data)),
-            )
+            self._end()
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.waitpid(-1, 0)
@@ -104,9 +104,10 @@ class Cluster:
     def is_running(self) -> bool:
         """Whether the process that the pid file names lives and is this cluster's server."""
         try:
-            pid = int((self.paths.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            pid = int(self._pid_file.read_text().split("\n", 1)[0])
         except (FileNotFoundError, ValueError):
             return False
+        self._pid = pid
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
         return _works_in(pid, self.paths.data)
@@ -123,6 +124,24 @@ class Cluster:
         finally:
             link.close()
 
+    @property
+    def _pid_file(self) -> Path:
+        return self.paths.data / "postmaster.pid"
+
+    def _end(self) -> None:
+        try:
+            self._run(
+                "pg_ctl",
+                *("stop", "-m", "fast", "-w", "-t", str(_STOP_TIMEOUT_S)),
+                *("-D", str(self.paths.data)),
+            )
+        except subprocess.CalledProcessError:
+            pid = self._pid
+            if pid is None or self._pid_file.exists() or not _worked_in(pid, self.paths.data):
+                raise
+            # There is nothing left to be saved. By itself it looks for its files once a minute.
+            os.kill(pid, signal.SIGQUIT)
+
     def _forget_dead(self) -> None:
         """Drop lock files whose number is nobody's that works here.
 
@@ -137,7 +156,7 @@ class Cluster:
             if time.monotonic() > deadline:
                 raise OSError(f"processes of an earlier server still work in {self.paths.data}")
             time.sleep(0.05)
-        locks = (self.paths.data / "postmaster.pid", self.paths.sockets / ".s.PGSQL.5432.lock")
+        locks = (self._pid_file, self.paths.sockets / ".s.PGSQL.5432.lock")
         for file in locks:
             with contextlib.suppress(FileNotFoundError, ValueError):
                 pid = int(file.read_text().split("\n", 1)[0])
@@ -201,6 +220,15 @@ def _works_in(pid: int, folder: Path) -> bool:
         return Path(f"/proc/{pid}/cwd").readlink() == folder.resolve()
     except OSError:  # no such process, a zombie, or another account's
         return False
+
+
+def _worked_in(pid: int, folder: Path) -> bool:
+    """As `_works_in`, also where the folder was removed under the process."""
+    try:
+        where = Path(f"/proc/{pid}/cwd").readlink()
+    except OSError:
+        return False
+    return str(where).removesuffix(" (deleted)") == str(folder.resolve())
 
 
 def _anybody_works_in(folder: Path) -> bool:

@@ -173,6 +173,8 @@ def _keeper(
     _adopt_orphans()
     keeper = locks.keeper.open("a")
     fcntl.flock(keeper, fcntl.LOCK_EX)
+    # Now: once the server answers, its user may be through and its folder be removed any moment.
+    users = locks.users.open("a")
     try:
         server = make()
         server.start()
@@ -181,7 +183,7 @@ def _keeper(
         return 1
     os.write(tell, b"1")
     os.close(tell)
-    _keep(locks, server, keeper, faults)
+    _keep(users, server, keeper, faults)
     return 0
 
 
@@ -201,9 +203,11 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _keep(locks: Locks, server: Kept, keeper: IO[str], faults: tuple[type[Exception], ...]) -> None:
+def _keep(
+    users: IO[str], server: Kept, keeper: IO[str], faults: tuple[type[Exception], ...]
+) -> None:
     """Restart the server if it dies, stop it when the users' lock is free, and end."""
-    with locks.users.open("a") as users:
+    with users:
         while not _try_exclusive(users):
             time.sleep(_LOOK_EVERY_S)
             if not server.is_running():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,12 +67,19 @@ def server_pid(folder: Path) -> int:
     return int((folder / "data" / "postmaster.pid").read_text().split()[0])
 
 
-def keeper_pid(folder: Path) -> int:
+def keepers(folder: Path) -> list[int]:
     command = f"-m db.embedded {folder}".replace(" ", "\0")
+    found = []
     for process in Path("/proc").glob("[0-9]*"):
-        if command in (process / "cmdline").read_text():
-            return int(process.name)
-    raise AssertionError("no keeper")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            if command in (process / "cmdline").read_text():
+                found.append(int(process.name))
+    return found
+
+
+def keeper_pid(folder: Path) -> int:
+    (pid,) = keepers(folder)
+    return pid
 
 
 def test_two_users_share_one_server_and_the_last_one_ends_it(folder: Path) -> None:
@@ -96,6 +104,19 @@ def test_a_killed_user_leaves_neither_lock_nor_server(folder: Path) -> None:
         user.kill()
     wait_until(lambda: not embedded.is_running(folder))
     assert not (folder / "data" / "postmaster.pid").exists()
+
+
+def test_a_server_whose_folder_was_removed_under_it_ends_with_its_last_user(
+    short_folder: Callable[[], Path],
+) -> None:
+    folder = short_folder()
+    with embedded_server(folder):
+        pid = server_pid(folder)
+        shutil.rmtree(folder)
+        assert keepers(folder)
+    wait_until(lambda: not keepers(folder))
+    # By itself it would look for its files within a minute.
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_killed_server_comes_back_with_what_was_committed(folder: Path) -> None:
