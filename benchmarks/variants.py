@@ -1,7 +1,8 @@
 """What each ingredient of the shipped recipe is worth: one protocol, one budget, one table.
 
     python -m benchmarks.variants --data ../shared/data --write     # all; docs/results.md, plots
-    python -m benchmarks.variants --only recipe --only "96 px"      # some of them
+    python -m benchmarks.variants --data ../shared/data --only SAM --only "96 px"
+    python -m benchmarks.variants --data ../shared/data --done --write    # trains nothing
 
 `variants.toml` names what is changed. Every variant trains from the same start with the same number
 of passes over crops (half the steps, where each makes two) and is judged on sources that none of
@@ -26,7 +27,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from torch import nn
 
 from benchmarks import variants_plot, variants_study, variants_table
-from benchmarks.variants_study import Fold, Study
+from benchmarks.variants_study import Fold, Study, fold_plan, folder_of, plan_of
 from benchmarks.variants_table import Judged
 from cli.outputs import replacing
 from core.vocabulary import MediaKind
@@ -59,6 +60,8 @@ def main() -> None:
         raise SystemExit(f"{variants_study.NAMED} has no {', '.join(sorted(unknown))}.")
     runs = Runs(study=study, base=base, out=options.out,
                 material=material_of(options.data, options.cache))  # fmt: skip
+    if options.done:
+        wanted = {name for name in wanted if runs.has(name)}
     judged = {name: runs.variant(name) for name in study.variants if name in wanted}
     folds = {fold.name: runs.fold(fold) for fold in study.fold if fold.name in wanted}
     lines = variants_table.markdown(study, judged, folds, Recipe.model_validate(base))
@@ -77,6 +80,15 @@ class Runs:
     out: Path
     material: Material
 
+    def has(self, name: str) -> bool:
+        """Whether the variant or the fold of that name is trained and judged already."""
+        for fold in self.study.fold:
+            if fold.name == name:
+                return _kept(_of_fold(fold), fold_plan(self.base, fold), self.out).exists()
+        if self.study.variants[name].of:
+            return all(self.has(each) for each in self.study.variants[name].of)
+        return _kept(name, plan_of(self.study, self.base, name), self.out).exists()
+
     def variant(self, name: str) -> Judged:
         """Its logits of all media; those whose mean it is, or who teach it, come first."""
         variant = self.study.variants[name]
@@ -84,13 +96,13 @@ class Runs:
             return mean_of([self.variant(each) for each in variant.of])
         for each in variant.taught_by:
             self.variant(each)
-        plan = variants_study.plan_of(self.study, self.base, name)
+        plan = plan_of(self.study, self.base, name)
         return _judged(name, plan, self.material, self.out)
 
     def fold(self, fold: Fold) -> Judged:
         """The base's logits of the fold's media and of the reals that are always held out."""
-        plan = variants_study.fold_plan(self.base, fold)
-        judged = _judged(f"without {fold.name}", plan, self.material, self.out)
+        plan = fold_plan(self.base, fold)
+        judged = _judged(_of_fold(fold), plan, self.material, self.out)
         left = {e.media.path for e in self.material.train if e.media.source in fold.sources}
         # Its fakes stand against its own reals and those of the sources that are always held out.
         return {
@@ -121,15 +133,14 @@ def _spread(media: Mapping[str, tuple[int, str, float]]) -> dict[str, float]:
 
 def _judged(name: str, plan: Recipe, material: Material, out: Path) -> Judged:
     """The variant's logits of all media; from an earlier run where the plan is the same."""
-    folder = out / variants_study.folder_of(name, plan)
-    kept = folder / "judged.json"
+    kept = _kept(name, plan, out)
     if not kept.exists():
         parts = split.split(material.train, plan.validation, plan.seed)
         shown = {
             "held-out": (_held_sources(parts), material.cache / "train"),
             "dev": (tuple(thin(material.dev, plan.validation.frames)), material.cache / "dev"),
         }
-        module = _trained(name, plan, parts, material, folder)
+        module = _trained(name, plan, parts, material, kept.parent)
         _write(kept, {
             f"{where} {medium}s": _logits(module, faces, cache, plan, medium)
             for where, (faces, cache) in shown.items()
@@ -140,6 +151,15 @@ def _judged(name: str, plan: Recipe, material: Material, out: Path) -> Judged:
         where: {path: (each[0], each[1], each[2]) for path, each in media.items()}
         for where, media in told.items()
     }
+
+
+def _kept(name: str, plan: Recipe, out: Path) -> Path:
+    """Where a run's logits lie once it is judged."""
+    return out / folder_of(name, plan) / "judged.json"
+
+
+def _of_fold(fold: Fold) -> str:
+    return f"without {fold.name}"
 
 
 def _held_sources(parts: Split) -> tuple[Example, ...]:
@@ -202,8 +222,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("out/variants"))
     parser.add_argument("--cache", type=Path, default=Path(user_cache_dir("deepsweep")) / "crops")
+    parser.add_argument("--done", action="store_true", help="train nothing: what is judged already")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.write and options.only:
+        parser.error("--write tells of the whole study; leave --only out, or add --done instead")
+    return options
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks import variants_plot
-from benchmarks.variants import mean_of
+from benchmarks.variants import Material, Runs, mean_of
 from benchmarks.variants_study import base_of, fold_plan, folder_of, merged, plan_of, read
 from benchmarks.variants_table import BASE as RECIPE
 from benchmarks.variants_table import SETS, auc, gain, markdown, noise, telling
@@ -109,6 +110,19 @@ def test_a_pupils_recipe_names_the_runs_of_its_teachers():
     assert shorter.steps == 3
     assert shorter.distillation is not None
     assert not set(shorter.distillation.teachers) & set(plan.teachers)
+
+
+def test_what_is_judged_already_is_known_by_its_recipe(tmp_path: Path):
+    runs = Runs(study=STUDY, base=BASE, out=tmp_path,
+                material=Material(data=tmp_path, cache=tmp_path, train=(), dev=()))  # fmt: skip
+    for name in ("recipe", "another seed", "without ciplab photoshop"):
+        plan = fold_plan(BASE, STUDY.fold[-1]) if "ciplab" in name else plan_of(STUDY, BASE, name)
+        (tmp_path / folder_of(name, plan)).mkdir()
+        (tmp_path / folder_of(name, plan) / "judged.json").write_text("{}")
+    told = ("recipe", "two seeds", "ciplab photoshop", "SAM", "labelled + made", "FF++ clips c23")
+    assert [runs.has(name) for name in told] == [True] * 3 + [False] * 3
+    longer = replace(runs, base=base_of(STUDY, "default", steps=3))
+    assert not longer.has("recipe")
 
 
 def test_a_variant_that_is_not_there_is_named():
