@@ -30,27 +30,33 @@ _reason = click.option("--reason", default="", help="Why; kept in the audit log.
 def list_(as_json: bool) -> None:
     """List the registered versions, the newest first.
 
+    In use, by scans that name no model, is the champion, and while none is promoted the model that
+    ships with deepsweep.
+
     \b
     Example:
-      deepsweep models list --json | jq -r '.[] | select(.state == "champion").model'
+      deepsweep models list --json | jq -r '.[] | select(.in_use).model'
     """
-    from core.vocabulary import ModelState
     from db import models as records
 
     with _database() as (_, database), database.transaction() as session:
         found = records.listed(session)
+        champion = records.champion(session)
+        in_use = champion or records.shipped(session)
+    rows = [_row(record) | {"in_use": record == in_use} for record in found]
     if as_json:
-        click.echo(json.dumps([_row(record) for record in found], indent=2))
+        click.echo(json.dumps(rows, indent=2))
         return
     from cli import text
 
-    table = text.table("model", "state", "registered", "promoted", "place")
-    for record in found:
-        row = _row(record)
-        table.add_row(*(str(row[key] or "–") for key in row if key != "sha256"))
-    if found:
+    table = text.table("model", "state", "in use", "registered", "promoted", "place")
+    for row in rows:
+        used = "yes" if row["in_use"] else "–"
+        rest = (str(row[key] or "–") for key in ("registered", "promoted", "place"))
+        table.add_row(str(row["model"]), str(row["state"]), used, *rest)
+    if rows:
         text.console().print(table)
-    if ModelState.CHAMPION not in [record.state for record in found]:
+    if champion is None:
         shipped = "the one that ships with deepsweep (deepsweep models show default)"
         click.echo(f"No version is promoted: scans use {shipped}.", err=True)
 

@@ -356,7 +356,9 @@ def test_the_commands_register_promote_list_roll_back_and_export(
     run("retire", "small@2")
     assert "ships with deepsweep again, default@" in run("rollback")
     run("promote", "small@1")
-    states = {row["model"]: row["state"] for row in json.loads(run("list", "--json"))}
+    listed = json.loads(run("list", "--json"))
+    assert [row["model"] for row in listed if row["in_use"]] == ["small@1"]
+    states = {row["model"]: row["state"] for row in listed}
     assert states.pop(artifact.read_card(artifact.DEFAULT_FOLDER).reference) == "challenger"
     assert states == {"small@1": "champion", "small@2": "retired"}
     run("export", "small@1", str(tmp_path / "copy"))
