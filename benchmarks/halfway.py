@@ -23,7 +23,7 @@ from benchmarks.variants import Material, material_of
 from core.vocabulary import MediaKind
 from detector import architectures, views
 from detector.spec import Input, View
-from training import checkpoint, machine, networks, split, validation
+from training import checkpoint, machine, networks, packaged, split, validation
 from training.crops import Example, by_media, load_crop
 from training.epochs import thin
 from training.recipe import Recipe
@@ -82,7 +82,7 @@ def table(run: Path, plan: Recipe, material: Material) -> Iterator[str]:
 
 def _module(run: Path, plan: Recipe, data: Path, share: float) -> nn.Module:
     module = architectures.build(plan.network.architecture, **plan.network.options)
-    start = networks.read_fitting(module, data / plan.network.pretrained)
+    start = networks.read_fitting(module, packaged.locate(plan.network.pretrained, data))
     ended = checkpoint.read_tensors(run / "checkpoint" / "average.safetensors")
     module.load_state_dict(networks.between(start, ended, share))
     return module.eval()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from core.errors import UsageError
 from detector.preprocess import to_tensor
-from training import checkpoint, networks, objective, sharpness, teachers
+from training import checkpoint, networks, objective, packaged, sharpness, teachers
 from training.batches import Batch
 from training.checkpoint import Progress
 from training.machine import on_device
@@ -197,7 +197,7 @@ def _start(network: nn.Module, recipe: Recipe, data: Path) -> Mapping[str, torch
         return network.state_dict()
     if not recipe.network.pretrained:
         raise UsageError("kept_of_start asks for weights to start from; name them, or take it out.")
-    start = networks.read_fitting(network, data / recipe.network.pretrained)
+    start = networks.read_fitting(network, packaged.locate(recipe.network.pretrained, data))
     missing = set(network.state_dict()) - set(start)
     if missing:
         raise UsageError(

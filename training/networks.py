@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from core.errors import ModelMissing, UsageError
 from detector import architectures
 from detector.architectures.residual import SilentConv2d
+from training import packaged
 from training.recipe import Network
 
 
@@ -27,7 +28,7 @@ def prepare(network: Network, data: Path, sample: torch.Tensor, seed: int) -> nn
     torch.manual_seed(seed)
     module = architectures.build(network.architecture, **network.options)
     if network.pretrained:
-        load_backbone(module, data / network.pretrained)
+        load_backbone(module, packaged.locate(network.pretrained, data))
         if network.statistics == "follow":
             reestimate_batchnorm(module, sample)
     keep_strided_depthwise_in_full_precision(module)

@@ -28,7 +28,8 @@ class Network(_Part):
     architecture: str
     #: Keyword arguments of the architecture's builder.
     options: dict[str, float | int | str | bool] = Field(default_factory=dict)
-    #: File name of pretrained weights below the data folder; "" starts from random weights.
+    #: File name of pretrained weights below the data folder, or `package:<package>` of those that
+    #: come as a Python package (training/packaged.py); "" starts from random weights.
     pretrained: str = ""
     #: Whether BatchNorm's statistics follow what is trained on, or stay the pretrained ones: a few
     #: steps on other pictures would move them for everything that was learnt before.

@@ -14,6 +14,7 @@ from torch import nn
 from core.errors import UnknownArchitecture
 from detector.architectures import (
     che,
+    efficientnet_lite,
     hansson,
     mobilenet,
     salpekar,
@@ -27,7 +28,7 @@ __all__ = ["Architecture", "Option", "architectures", "build", "find", "table"]
 
 _REGISTRY: dict[str, Architecture] = {
     architecture.name: architecture
-    for family in (mobilenet, salpekar, hansson, torlapati, spagnola, che)
+    for family in (mobilenet, efficientnet_lite, salpekar, hansson, torlapati, spagnola, che)
     for architecture in family.ARCHITECTURES
 }
 

@@ -7,7 +7,7 @@ import torch
 
 from core.errors import UnknownArchitecture
 from detector import architectures
-from detector.architectures.base import count_parameters
+from detector.architectures.base import count_as_keras, count_parameters
 
 
 def test_the_default_network_has_as_many_parameters_as_torchvisions_with_one_output():
@@ -22,6 +22,20 @@ def test_the_default_network_gives_one_logit_a_crop_and_a_gradient_for_every_wei
     logits.sum().backward()
     assert logits.shape == (2,)
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
+def test_efficientnet_lite_has_the_parameters_that_are_listed_and_learns_with_all_of_them(
+    name: str,
+):
+    module = architectures.build(name)
+    logits = module(torch.randn(2, 3, 64, 64))
+    logits.sum().backward()
+    assert logits.shape == (2,)
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    listed = architectures.find(name)
+    assert count_parameters(module) == listed.parameters
+    assert count_as_keras(module) == listed.keras_parameters
 
 
 def test_che_halves_the_map_as_its_document_prints():
