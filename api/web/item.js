@@ -13,7 +13,7 @@ const LOOK_AGAIN_MS = 20_000;
 const KEEP_MS = 120_000;
 const IDLE_MS = 300_000;
 
-const state = { item: null, ahead: [], labels: new Map(), track: 0, busy: false, claiming: null, touched: Date.now() };
+const state = { item: null, ahead: [], labels: new Map(), track: 0, busy: false, claiming: null, standing: null, touched: Date.now() };
 
 // --- items -----------------------------------------------------------------------------------
 
@@ -118,6 +118,7 @@ function decide(kind, words, body) {
 
 const SAID = {
   saved: ({ kind, name, words }) => {
+    count(kind);
     if (!outbox.count()) tell(kind === "skip" ? "Skipped. " : `Saved: ${words}. `, `${name} · z ${kind === "skip" ? "brings it back" : "takes it back"}`);
   },
   refused: ({ name }, error) => complain(new Refused(`${name} was not saved. ${error.message}`, error.status)),
@@ -140,6 +141,7 @@ async function undo() {
     if (state.item) state.ahead.unshift(state.item);
     show(item);
     tell("Taken back. ", "Judge it again.");
+    tellStanding().catch(() => {});
   });
 }
 
@@ -300,7 +302,19 @@ async function keepLeases() {
 async function tellStanding() {
   if (document.hidden) return;
   const { waiting, held, today } = await ask("GET", "/review/standing");
-  $("standing").textContent = `${today} judged today, ${waiting + held} to go`;
+  showStanding({ today, left: waiting + held });
+}
+
+function showStanding(standing) {
+  state.standing = standing;
+  $("standing").textContent = `${standing.today} judged today, ${standing.left} to go`;
+}
+
+// What was just done counts at once; others' work does when the service is asked again.
+function count(kind) {
+  if (!state.standing) return;
+  const { today, left } = state.standing;
+  showStanding({ today: today + (kind === "judgement"), left: Math.max(0, left - 1) });
 }
 
 async function lookAgain() {

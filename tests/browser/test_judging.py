@@ -91,6 +91,21 @@ def test_ten_items_are_judged_by_keys_alone(visits: Visits, seeds: Seeds, databa
     assert actions["review.judged"] == 10
 
 
+def test_what_is_decided_counts_at_once(visits: Visits, seeds: Seeds):
+    seeds.pictures("a.png", "b.png", "c.png")
+    page = at_desk(visits.signed_in())
+    standing = page.locator("#standing")
+    expect(standing).to_have_text("0 judged today, 3 to go")
+    page.route("**/review/standing", lambda route: route.abort())  # others' work is not told of
+    press(page, "f")
+    expect(standing).to_have_text("1 judged today, 2 to go")
+    press(page, "s")
+    expect(standing).to_have_text("1 judged today, 1 to go")
+    page.unroute("**/review/standing")
+    page.keyboard.press("z")
+    expect(standing).to_have_text("1 judged today, 2 to go")
+
+
 def test_undo_goes_back_step_by_step(visits: Visits, seeds: Seeds, database: Database):
     seeds.pictures("a.png", "b.png", "c.png")
     page = at_desk(visits.signed_in())
