@@ -67,6 +67,10 @@ class Stratum:
         )
 
 
+#: What is narrower is a known rate: limits are found by halving.
+_POINT = 1e-6
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rate:
     """One estimated rate."""
@@ -139,6 +143,8 @@ def _total(shares: Sequence[Share]) -> float | None:
 
 def _rate(guess: float | None, interval: Interval) -> Rate:
     low, high = max(0.0, interval.low), min(1.0, interval.high)
+    if guess is None and high - low < _POINT:  # none was called so, whatever the others are
+        guess = low
     if guess is not None:  # rounding must not put a limit beyond the guess
         guess = min(1.0, max(0.0, guess))
         low, high = min(low, guess), max(high, guess)

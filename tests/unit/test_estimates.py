@@ -176,6 +176,13 @@ def test_real_items_that_were_in_no_draw_leave_the_misses_open() -> None:
     assert "900 items called real were in no draw" in found.cautions[0]
 
 
+def test_where_nothing_was_called_real_no_fake_was_missed_whatever_nobody_looked_at() -> None:
+    found = estimate([stratum(Verdict.FAKE, 4, 3, 1), stratum(Verdict.UNCERTAIN, 19, 0, 0)])
+    rate = found.false_negative_rate
+    assert (rate.estimate, rate.low, rate.high) == pytest.approx((0.0, 0.0, 0.0))
+    assert found.false_positive_rate.estimate is None
+
+
 def test_those_that_cannot_be_told_are_counted_aloud() -> None:
     odd = Stratum(
         called=Verdict.UNCERTAIN,
