@@ -206,6 +206,7 @@ def _say_where(settings: Settings, parts: Sequence[Part]) -> None:
     base = f"http://{_host_to_reach(settings)}:{settings.api_port}"
     click.echo(f"API        {base}/v1/scans   (description: {base}/openapi.json)")
     click.echo(f"Try it     {base}/try")
+    click.echo(f"Review     {base}/review")
     click.echo(f"Health     {base}/readyz")
     click.echo(f"Data       {settings.data_dir}")
     click.echo(f"Logs       {parts[0].log.parent}")
