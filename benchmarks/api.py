@@ -17,13 +17,13 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import data_folder
 from core.settings import Settings
 from core.vocabulary import Scope
 from db import embedded_redis, keys, migrations, models
@@ -66,8 +66,8 @@ class Measured:
 def main() -> None:
     """Measure and print."""
     options = _options()
-    with tempfile.TemporaryDirectory(prefix="deepsweep-api-") as folder:
-        settings = Settings(data_dir=Path(folder), api_port=PORT)
+    with data_folder() as folder:
+        settings = Settings(data_dir=folder, api_port=PORT)
         with connect(settings) as database:
             migrations.upgrade(database.engine)
             with database.transaction() as session:

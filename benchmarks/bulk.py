@@ -20,7 +20,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,6 +32,7 @@ from sqlalchemy import func, select
 from benchmarks import timing
 from benchmarks.instruments import Instruments
 from benchmarks.pictures import SIDE_PX, Store, stored
+from benchmarks.processes import data_folder
 from core.settings import Settings
 from db.session import Database, connect
 from db.tables import FaceScore, FrameVerdict, Item, Media, TrackScore, VerdictRow
@@ -157,9 +157,9 @@ def scan(asked: Asked, store: Store) -> Run:
     """One scan of what the server holds, in this process."""
     os.environ.update(ENVIRONMENT)
     machine = timing.machine()
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with data_folder() as folder:
         settings = Settings(
-            data_dir=Path(folder),
+            data_dir=folder,
             s3_endpoint_url=store.endpoint_url,
             database_url=None,
             fetch_workers=asked.fetch_workers,

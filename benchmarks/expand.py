@@ -15,12 +15,11 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from pathlib import Path
 
-from benchmarks.processes import server_s
+from benchmarks.processes import data_folder, server_s
 from core.objects import Storage
 from core.settings import Settings
 from core.vocabulary import DEFAULT_PLAN
@@ -88,8 +87,8 @@ def measured(count: int) -> dict[str, float]:
 
 def listed(endpoint: str) -> dict[str, float]:
     """List everything, step by step."""
-    with tempfile.TemporaryDirectory(prefix="deepsweep-bench-") as folder:
-        settings = Settings(data_dir=Path(folder), s3_endpoint_url=endpoint)
+    with data_folder() as folder:
+        settings = Settings(data_dir=folder, s3_endpoint_url=endpoint)
         with connect(settings) as database:
             migrations.upgrade(database.engine)
             scan_id = _scan(database)

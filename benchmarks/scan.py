@@ -47,6 +47,7 @@ class Run:
 
 def scan_ours(paths: Sequence[str], frames: int) -> Run:
     """The way of `deepsweep scan`, on an empty database."""
+    from benchmarks.processes import data_folder
     from core.settings import Settings
     from core.vocabulary import SamplingPlan
     from db.session import connect
@@ -64,8 +65,8 @@ def scan_ours(paths: Sequence[str], frames: int) -> Run:
             totals["frames"] += len(document["frames"])
             totals["faces"] += sum(len(frame["faces"]) for frame in document["frames"])
 
-    with tempfile.TemporaryDirectory(prefix="deepsweep-bench-") as folder:
-        settings = Settings(data_dir=Path(folder), database_url=None, device="cpu")
+    with data_folder() as folder:
+        settings = Settings(data_dir=folder, database_url=None, device="cpu")
         with connect(settings):
             started, used = time.perf_counter(), _cpu_s()
             request = ScanRequest(
@@ -172,7 +173,7 @@ def main() -> None:
         print(json.dumps(asdict(side([str(path) for path in arguments.source], arguments.frames))))
         return
     with tempfile.TemporaryDirectory(prefix="deepsweep-demo-") as folder:
-        sources = arguments.source or [_demo(Path(folder))]
+        sources = arguments.source or _demo(Path(folder))
         paths = _paths(sources, arguments.limit)
         measured = compare(paths, runs=arguments.runs, frames=arguments.frames)
     console = Console()
@@ -186,10 +187,11 @@ def main() -> None:
         arguments.json.write_text(json.dumps(lines, indent=2) + "\n")
 
 
-def _demo(folder: Path) -> Path:
+def _demo(folder: Path) -> list[Path]:
+    """The demo's media without those that are broken: the script ends at the first of them."""
     command = [str(Path(sys.executable).with_name("deepsweep")), "demo", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return folder
+    return sorted(part for part in (folder / "media").iterdir() if part.name != "broken")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,15 @@ with its durable settings; results are made up, with one face in each frame.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import redis
 from sqlalchemy import text
 
+from benchmarks.processes import data_folder
 from benchmarks.unit_costs import QueueCosts, RowCosts
 from core import queue
 from core.settings import Settings
@@ -69,10 +68,8 @@ def row_costs() -> RowCosts:
 @contextmanager
 def _server() -> Iterator[_Bench]:
     with ExitStack() as opened:
-        folder = opened.enter_context(
-            tempfile.TemporaryDirectory(prefix="deepsweep-bench-", ignore_cleanup_errors=True)
-        )
-        database = opened.enter_context(connect(Settings(data_dir=Path(folder))))
+        settings = Settings(data_dir=opened.enter_context(data_folder()))
+        database = opened.enter_context(connect(settings))
         migrations.upgrade(database.engine)
         with database.transaction() as session:
             card = {"name": "bench", "version": 1}
@@ -198,8 +195,8 @@ def _face(index: int) -> verdicts.NewFace:
 
 def queue_costs(messages: int = 2000) -> QueueCosts:
     """Send hints that nobody takes, and ask Redis what they cost."""
-    with tempfile.TemporaryDirectory(prefix="deepsweep-bench-", ignore_cleanup_errors=True) as path:
-        settings = Settings(data_dir=Path(path))
+    with data_folder() as folder:
+        settings = Settings(data_dir=folder)
         server = embedded_redis.use(settings.data_dir)
         app = queue.make_app(settings)
         try:

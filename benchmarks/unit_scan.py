@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -24,7 +23,7 @@ from typing import Any
 import torch
 from sqlalchemy import func, select
 
-from benchmarks.processes import server_s
+from benchmarks.processes import data_folder, server_s
 from benchmarks.unit_costs import STAGES, ItemCosts
 from core.objects import ObjectRef, Storage, s3
 from core.settings import Settings
@@ -131,10 +130,8 @@ def watched() -> Clock:
 def measure(endpoint: str, keys: dict[str, int], warm_up: Sequence[str]) -> ItemCosts:
     """Scan objects of one kind, given with their sizes, after a few others."""
     with ExitStack() as opened:
-        folder = opened.enter_context(
-            tempfile.TemporaryDirectory(prefix="deepsweep-bench-", ignore_cleanup_errors=True)
-        )
-        settings = Settings(data_dir=Path(folder), s3_endpoint_url=endpoint, decode_workers=1)
+        folder = opened.enter_context(data_folder())
+        settings = Settings(data_dir=folder, s3_endpoint_url=endpoint, decode_workers=1)
         leave_cores_to_decoders()
         database = opened.enter_context(connect(settings))
         migrations.upgrade(database.engine)
@@ -159,6 +156,18 @@ class _Scanner:
     listed: Mapping[str, ObjectRef]
     _scanned: int = 0
 
+    def __post_init__(self) -> None:
+        # One for all scans: the model is loaded with the first.
+        self._pipeline = Pipeline(
+            database=self.database,
+            settings=self.settings,
+            storage=Storage(self.settings),
+            watch=Watch(self.database, Silent()),
+            stop=threading.Event(),
+        )
+        # By turns, so that what the engine's own threads use is of one network at a time.
+        self._pipeline.engines._scoring = self._pipeline.engines._finding
+
     def scan(self, keys: Sequence[str]) -> tuple[float, float]:
         """One scan to its end; frames and faces of its items."""
         self._scanned += 1
@@ -168,8 +177,8 @@ class _Scanner:
                 sources=(f"s3://{BUCKET}/{self._scanned}/",),
                 plan=DEFAULT_PLAN,
                 model_version_id=version.id,
-                # Unlike those of the others, so that no verdict is shared.
-                settings=self.settings.of_results() | {"run": self._scanned},
+                # The same each time: the engine that the first scan has loaded serves all.
+                settings=self.settings.of_results(),
             )
             scan, _ = scans.create_or_resume(session, request, fresh=True)
             refs = [self.listed[f"s3://{BUCKET}/{key}"] for key in keys]
@@ -181,17 +190,7 @@ class _Scanner:
             with self.database.transaction() as session:
                 return not scans.counts(session, scan.id).open
 
-        pipeline = Pipeline(
-            database=self.database,
-            settings=self.settings,
-            storage=Storage(self.settings),
-            watch=Watch(self.database, Silent()),
-            stop=threading.Event(),
-            scan_id=scan.id,
-        )
-        # By turns, so that what the engine's own threads use is of one network at a time.
-        pipeline.engines._scoring = pipeline.engines._finding
-        pipeline.run(over=is_over)
+        self._pipeline.run(over=is_over)
         with self.database.transaction() as session:
             counts = scans.counts(session, scan.id)
             frames, faces = session.execute(

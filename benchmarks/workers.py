@@ -13,22 +13,23 @@ cores' time it makes up: where that is all of it, more workers have nothing to r
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import psutil
 
 from benchmarks import marked, timing
+from benchmarks.processes import data_folder
 from benchmarks.stored import PAGE
 from core.settings import Settings
-from core.vocabulary import DEFAULT_PLAN, ItemStatus
+from core.vocabulary import ItemStatus, SamplingPlan
 from db import embedded_redis, listing, migrations, models, scans
 from db.session import Database, connect
 from detector.isolation import available_cores
@@ -141,6 +142,7 @@ class _Service:
     database: Database
     storage: SickStorage
     folder: Path
+    _plans: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def measure(self, workers: int) -> Run:
         """A scan of everything by so many workers that are warm."""
@@ -180,10 +182,11 @@ class _Service:
         with self.database.transaction() as session:
             request = scans.ScanRequest(
                 sources=(f"s3://{BUCKET}/{time.monotonic_ns()}/",),
-                plan=DEFAULT_PLAN,
+                # Unlike all others, so that no verdict is shared; to pictures it says nothing.
+                # Other settings would do, too, but have every worker load its model anew.
+                plan=SamplingPlan.parse(f"uniform:{next(self._plans)}"),
                 model_version_id=models.find(session, "test@1").id,
-                # Unlike all others, so that no verdict is shared.
-                settings=self.settings.of_results() | {"run": time.monotonic_ns()},
+                settings=self.settings.of_results(),
             )
             scan, _ = scans.create_or_resume(session, request, fresh=True)
             items = [listing.NewItem(uri=f"s3://{BUCKET}/{key}") for key in keys]
@@ -206,12 +209,7 @@ class _Service:
 def _service(items: int, *, slow: bool) -> Iterator[_Service]:
     objects = {key: data for key, data in media.objects(items + 4).items() if not media.poison(key)}
     with ExitStack() as opened:
-        folder = Path(
-            opened.enter_context(
-                # The servers stop a moment after their last user.
-                tempfile.TemporaryDirectory(prefix="deepsweep-bench-", ignore_cleanup_errors=True)
-            )
-        )
+        folder = opened.enter_context(data_folder())
         storage = opened.enter_context(serving(objects))
         storage.latency_s = SLOW_S if slow else 0.0
         settings = Settings(
