@@ -198,6 +198,7 @@ def test_the_dashboard_shows_what_is_known_and_says_what_is_not(desk, database):
     assert "Too few judgements" in html
     assert "it lost 0.02 on golden" in html
     assert "Loss over the steps of run" in html
+    assert ">in use</span>" in html  # nothing was promoted, and this one is what scans name
 
 
 _A_RUN = {
