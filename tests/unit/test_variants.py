@@ -54,8 +54,7 @@ KEPT = {
 }
 KEPT_FOLDS = {
     "inswapper_128 of MaxMassi": "764cfbb2",
-    "FF++ clips c23": "fadba14b",
-    "FF++ stills and clips c40": "7c48ab1e",
+    "FF++ clips and stills": "7b4cc798",
     "SDXL and FLUX.1 cells": "f5b74952",
     "Stable Diffusion 2.1": "d7e28ae0",
     "StyleGAN of the 140k set": "d064644d",
