@@ -66,7 +66,7 @@ def rollback(session: Session, *, actor: str, reason: str = "") -> Change:
         )
     for earlier in reversed(_champions_before(session, current)):
         record = models.get(session, earlier)
-        if record.state is not ModelState.RETIRED:
+        if record.state is not ModelState.RETIRED and record.id != current.id:
             return _swap(session, record, ROLLED_BACK, actor, reason)
     shipped = models.shipped(session)
     if shipped is None:
@@ -75,7 +75,7 @@ def rollback(session: Session, *, actor: str, reason: str = "") -> Change:
             "here. Promote another version: deepsweep models promote NAME@N."
         )
     _step_down(session, current)
-    _note_change(session, ROLLED_BACK, current, shipped, actor, reason)
+    _note_change(session, ROLLED_BACK, actor, reason, before=current, after=shipped, promoted=False)
     return Change(before=current, after=models.get(session, shipped.id))
 
 
@@ -133,7 +133,7 @@ def _swap(session: Session, to: ModelRecord, action: str, actor: str, reason: st
     if before:
         _step_down(session, before)
     _set(session, to.id, state=ModelState.CHAMPION, promoted_at=func.now(), shadow_share=0)
-    _note_change(session, action, before, to, actor, reason)
+    _note_change(session, action, actor, reason, before=before, after=to)
     return Change(before=before, after=models.get(session, to.id))
 
 
@@ -145,20 +145,21 @@ def _champions_before(session: Session, current: ModelRecord) -> list[int]:
     """Ids of the champions that rollbacks lead to, the oldest first.
 
     Promotions and rollbacks are played again: a promotion lays its version on top, a rollback takes
-    off what lies above the version that it put back, or everything where that is the shipped one.
+    off what lies above the version that it put back, or everything where it left no champion.
     """
     query = (
-        select(AuditEvent.action, AuditEvent.subject_id)
+        select(AuditEvent.action, AuditEvent.subject_id, AuditEvent.details)
         .where(AuditEvent.subject_kind == SUBJECT, AuditEvent.action.in_((PROMOTED, ROLLED_BACK)))
         .order_by(AuditEvent.id)
     )
     pile: list[int] = []
-    for action, subject_id in session.execute(query):
-        version = int(subject_id)
+    for action, subject_id, details in session.execute(query):
+        # Earlier events do not say it: no rollback left no champion then.
+        champion = details.get("after_id", int(subject_id))
         if action == PROMOTED:
-            pile.append(version)
+            pile.append(champion)
             continue
-        while pile and pile[-1] != version:
+        while pile and pile[-1] != champion:
             pile.pop()
     # What was promoted by hand in the tables has no event, and nothing below it is known.
     return pile[:-1] if pile[-1:] == [current.id] else []
@@ -174,14 +175,18 @@ def _set(session: Session, version_id: int, **values: object) -> None:
 def _note_change(
     session: Session,
     action: str,
-    before: ModelRecord | None,
-    after: ModelRecord,
     actor: str,
     reason: str,
+    *,
+    before: ModelRecord | None,
+    after: ModelRecord,
+    promoted: bool = True,
 ) -> None:
+    """`before` and `after` are what was and is in use; their ids are those of champions alone."""
     details: dict[str, object] = {
         "before_id": before.id if before else None,
         "before": before.reference if before else None,
+        "after_id": after.id if promoted else None,
         "after": after.reference,
         "reason": reason,
     }

@@ -186,10 +186,25 @@ def test_rollbacks_pass_over_what_was_retired(
     assert [roll_back(database).after.reference for _ in range(2)] == [three[0], shipped]
 
 
-def test_a_shipped_version_that_was_pinned_is_let_go(database: Database, shipped: str) -> None:
+def test_a_rollback_never_leads_to_the_champion_itself(
+    database: Database, three: list[str], shipped: str
+) -> None:
+    for name in (three[0], three[1], three[0]):
+        promote(database, name)
+    with database.transaction() as session:
+        registry.retire(session, three[1], actor="ada")
+    assert roll_back(database).after.reference == shipped
+
+
+def test_a_shipped_version_that_was_pinned_is_let_go(
+    database: Database, three: list[str], shipped: str
+) -> None:
     promote(database, shipped)
     assert roll_back(database).after.state is ModelState.CHALLENGER
     assert (champions(database), in_use(database)) == ([], shipped)
+    promote(database, three[0])
+    roll_back(database)
+    assert champions(database) == []
 
 
 def test_where_nothing_ships_the_first_champion_stays(database: Database, three: list[str]) -> None:
