@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from sqlalchemy import select
 from core.errors import TrainerBusy
 from core.settings import Settings
 from core.vocabulary import ModelState, RunState, Split
-from db import models, registry, run_copies, training_runs, upkeep
+from db import labels, models, registry, run_copies, training_runs, upkeep
 from db.models import ModelRecord
 from db.session import Database
 from db.tables import AuditEvent
@@ -50,12 +51,19 @@ def recipe(tmp_path: Path) -> Path:
     return path
 
 
-def label(database: Database, base: ModelRecord, folder: Path, count: int = 60, **how: Any) -> None:
+def label(
+    database: Database,
+    base: ModelRecord,
+    folder: Path,
+    count: int = 60,
+    *,
+    begin: int = 0,
+    **how: Any,
+) -> None:
+    numbers = range(begin, begin + count)
     with database.transaction() as session:
         reviewer = a_reviewer(session)
-        make.a_reviewed_scan(
-            session, folder, range(count), reviewer, model_version_id=base.id, **how
-        )
+        make.a_reviewed_scan(session, folder, numbers, reviewer, model_version_id=base.id, **how)
 
 
 def train(database: Database, settings: Settings, run_id: int) -> training_runs.RunRecord:
@@ -91,6 +99,31 @@ def test_labels_become_a_better_champion(
         training_runs.REGISTERED,
         training_runs.ENDED,
     ]
+
+
+def learnt(database: Database, run: training_runs.RunRecord) -> Mapping[int, Split]:
+    """The split of each judged item in the run's snapshot."""
+    assert run.snapshot_id is not None
+    with database.transaction() as session:
+        return labels.learnt(session, run.snapshot_id).items
+
+
+def test_the_next_run_leaves_everything_in_the_split_that_it_was_in(
+    database: Database, settings: Settings, base: ModelRecord, recipe: Path, tmp_path: Path
+) -> None:
+    label(database, base, tmp_path / "kept")
+    first = train(database, settings, make.a_run(database, recipe).id)
+    assert make.champion(database) == "tiny@2"
+    label(database, base, tmp_path / "kept", begin=100)
+    second = train(database, settings, make.a_run(database, recipe, steps=2).id)
+    before, after = learnt(database, first), learnt(database, second)
+    assert (len(before), len(after)) == (60, 120)
+    assert {item: after[item] for item in before} == before
+    assert {after[item] for item in after if item not in before} == {
+        Split.TRAIN,
+        Split.VALIDATION,
+        Split.TEST,
+    }
 
 
 def test_a_challenger_that_is_refused_stays_one_with_the_reason_written(
