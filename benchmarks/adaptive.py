@@ -1,6 +1,6 @@
 """Sampling that stops when it is certain, beside as many frames as it may take.
 
-    python -m benchmarks.adaptive ../media/dev --plan adaptive:8-32
+    python -m benchmarks.adaptive ../media/dev --plan adaptive:8-32 [--write]
 
 Every film is judged once with all frames; what the adaptive plan would have seen of it follows from
 the same scores, round by round, by the rule that scans use. Labels are those of `labels.csv`. The
@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -24,8 +25,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import timing
+from benchmarks import marked, timing
 from benchmarks.speed import Item
+from benchmarks.stored import PAGE
 from core.vocabulary import EngineChoice, MediaKind, SamplingPlan, Verdict
 from detector import artifact
 from detector.analyze import Analysis, Analyzer, Failure, is_certain
@@ -41,6 +43,42 @@ from detector.verdict import FrameScore, Judgement, RawFrame, judge
 FEWER = (16, 8, 4, 2)
 #: Of the films, for the interval of an AUC.
 DRAWS = 1000
+#: Where the outcome of the last run is kept.
+KEPT = Path("out/bench/adaptive.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What an adaptive plan saves beside all the frames that it may take, and what that costs."""
+
+    plan: str
+    whole_plan: str
+    films: int
+    #: Of all films: that the adaptive plan saw, and all.
+    frames: int
+    all_frames: int
+    #: Frames that look like the one beside them, and are scored under no plan.
+    repeats: int
+    #: Areas under the ROC curves.
+    auc: float
+    whole_auc: float
+    #: Verdicts that are not the same, and of them those between real and fake.
+    changed: int
+    opposed: int
+
+    @property
+    def saved(self) -> float:
+        """Share of the frames, 0..1."""
+        return 1 - self.frames / self.all_frames
+
+    @property
+    def sentence(self) -> str:
+        """All of it in words."""
+        return (
+            f"{self.saved:.0%} of the frames saved; {self.repeats / self.all_frames:.1%} of all"
+            f" show what the one beside shows; {self.changed} verdicts differ, {self.opposed}"
+            " between real and fake"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,21 +155,38 @@ def area(films: Iterable[tuple[bool, float]]) -> float:
     return won / (len(fakes) * len(reals))
 
 
-def table(films: Sequence[Film], plan: SamplingPlan) -> Table:
-    """All frames beside the adaptive plan."""
+def rows(films: Sequence[Film], plan: SamplingPlan) -> Iterator[tuple[str, ...]]:
+    """All frames beside the adaptive plan and fewer frames, the heading first."""
     faced = [film for film in films if film.whole.score is not None]
-    shown = Table(title=f"{len(films)} films, {len(faced)} with a face", title_justify="left")
-    for heading in ("", str(plan.at_once), str(plan), *(f"uniform:{count}" for count in FEWER)):
-        shown.add_column(heading, justify="left" if not heading else "right")
     sides = list(zip(*(film.sides for film in films), strict=True))
-    shown.add_row("frames", *(str(sum(len(each.frames) for each in side)) for side in sides))
-    counts = (sum(_scored(each) for each in side) for side in sides)
-    shown.add_row("of them scored (no repeats)", *map(str, counts))
-    shown.add_row("AUC", *_areas(faced))
+    plans = (str(plan.at_once), str(plan), *(f"uniform:{count}" for count in FEWER))
+    yield f"{len(films)} films, {len(faced)} with a face", *plans
+    yield "frames", *(str(sum(len(each.frames) for each in side)) for side in sides)
+    yield "of them scored (no repeats)", *(str(sum(map(_scored, side))) for side in sides)
+    yield "AUC (95% of draws)", *_areas(faced)
     for verdict in Verdict:
-        named = (str(sum(each.verdict is verdict for each in side)) for side in sides)
-        shown.add_row(str(verdict), *named)
+        yield str(verdict), *(str(sum(each.verdict is verdict for each in side)) for side in sides)
+
+
+def table(films: Sequence[Film], plan: SamplingPlan) -> Table:
+    """The same for a terminal."""
+    title, *plans = next(rows(films, plan))
+    shown = Table(title=title, title_justify="left")
+    for heading in ("", *plans):
+        shown.add_column(heading, justify="left" if not heading else "right")
+    for row in list(rows(films, plan))[1:]:
+        shown.add_row(*row)
     return shown
+
+
+def page(films: Sequence[Film], plan: SamplingPlan, outcome: Outcome) -> Iterator[str]:
+    """The same in Markdown, with what is saved and what that was found on."""
+    for number, row in enumerate(rows(films, plan)):
+        yield f"| {' | '.join(row)} |"
+        if not number:
+            yield "|---" * len(row) + "|"
+    yield ""
+    yield f"{outcome.sentence}. {timing.machine()}; {artifact.load()[1].reference}."
 
 
 def _areas(films: Sequence[Film]) -> Iterator[str]:
@@ -152,19 +207,24 @@ def _area_of(films: Iterable[Film], side: int) -> float:
     return area((film.is_fake, film.sides[side].score or 0.0) for film in films)
 
 
-def summary(films: Sequence[Film]) -> str:
+def outcome_of(films: Sequence[Film], plan: SamplingPlan) -> Outcome:
     """What is saved, and what it costs."""
+    faced = [film for film in films if film.whole.score is not None]
     all_frames = sum(len(film.whole.frames) for film in films)
-    seen = sum(len(film.adaptive.frames) for film in films)
-    repeats = all_frames - sum(_scored(film.whole) for film in films)
-    changed = sum(film.whole.verdict is not film.adaptive.verdict for film in films)
-    opposed = sum(
-        {film.whole.verdict, film.adaptive.verdict} == {Verdict.FAKE, Verdict.REAL}
-        for film in films
-    )
-    return (
-        f"{1 - seen / all_frames:.0%} of the frames saved; {repeats / all_frames:.1%} of all show "
-        f"what the one beside shows; {changed} verdicts differ, {opposed} between real and fake"
+    return Outcome(
+        plan=str(plan),
+        whole_plan=str(plan.at_once),
+        films=len(films),
+        frames=sum(len(film.adaptive.frames) for film in films),
+        all_frames=all_frames,
+        repeats=all_frames - sum(_scored(film.whole) for film in films),
+        auc=_area_of(faced, 1),
+        whole_auc=_area_of(faced, 0),
+        changed=sum(film.whole.verdict is not film.adaptive.verdict for film in films),
+        opposed=sum(
+            {film.whole.verdict, film.adaptive.verdict} == {Verdict.FAKE, Verdict.REAL}
+            for film in films
+        ),
     )
 
 
@@ -203,9 +263,14 @@ def main() -> None:
     console = timing.console()
     plan = SamplingPlan.parse(arguments.plan)
     films = compare(arguments.folder, plan, Console(stderr=True))
+    outcome = outcome_of(films, plan)
+    KEPT.parent.mkdir(parents=True, exist_ok=True)
+    KEPT.write_text(json.dumps(asdict(outcome)))
     console.print(table(films, plan))
-    console.print(summary(films))
+    console.print(outcome.sentence)
     console.print(timing.machine())
+    if arguments.write:
+        marked.replace(PAGE, "adaptive", page(films, plan, outcome))
 
 
 def _arguments() -> argparse.Namespace:
@@ -217,6 +282,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("folder", type=Path, nargs="?", default=here / "dev")
     parser.add_argument("--plan", default="adaptive:8-32", help="(adaptive:8-32)")
+    parser.add_argument("--write", action="store_true", help="put it into docs/performance.md")
     return parser.parse_args()
 
 

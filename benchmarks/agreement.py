@@ -1,6 +1,6 @@
 """Whether the fastest engine judges as float32 PyTorch does: the same media by both.
 
-    python -m benchmarks.agreement ../media/dev --frames 4
+    python -m benchmarks.agreement ../media/dev --frames 4 [--write]
 
 Both see the same decoded frames, and each finds, crops and scores faces its own way, as a scan
 would. Every verdict that differs is listed with both scores.
@@ -21,9 +21,10 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import timing
+from benchmarks import marked, timing
 from benchmarks.naive import find_files
 from benchmarks.speed import Item
+from benchmarks.stored import PAGE
 from core.vocabulary import EngineChoice, SamplingPlan, Verdict
 from detector import artifact
 from detector.analyze import Analysis, Analyzer, Failure
@@ -135,6 +136,10 @@ def main() -> None:
     console.print(table([pair for pair in found if pair.differs]))
     console.print(summary(found))
     console.print(timing.machine())
+    if arguments.write:
+        reference = artifact.load()[1].reference
+        said = f"{summary(found)} ({plan}, {reference}; {timing.machine()})."
+        marked.replace(PAGE, "agreement", [said])
 
 
 def _arguments() -> argparse.Namespace:
@@ -147,6 +152,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, nargs="?", default=here / "dev")
     parser.add_argument("--frames", type=int, default=4, help="of each film (4)")
     parser.add_argument("--step", type=int, default=1, help="every so many-th medium (1: all)")
+    parser.add_argument("--write", action="store_true", help="put it into docs/performance.md")
     return parser.parse_args()
 
 

@@ -5,7 +5,8 @@
     make bench ARGS=--quick          # one round of each part: does it run?
 
 Each part is a process of its own that prints its table; what was asked for of whole scans comes at
-the end. A part that fails is named there, and the others go on.
+the end, and what could not be measured has a row that says why. A part that fails is named there,
+and the others go on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from importlib.util import find_spec
 
 import torch
 
-from benchmarks import bulk, faces, growth, stored, timing, workers
+from benchmarks import adaptive, bulk, faces, growth, stored, timing, workers
 
 Cells = tuple[str, ...]
 #: No part takes longer; one that does is ended.
@@ -30,7 +31,7 @@ _LONGEST_S = 3600.0
 def parts(options: argparse.Namespace) -> dict[str, list[str]]:
     """The modules and what each is given."""
     if options.quick:
-        speed, scan = ["--quick"], ["--runs", "1"]
+        speed, scan = ["--quick"], ["--runs", "1", "--limit", "8"]
         pictures, sizes, several = "200", "200,400", ["--items", "40", "--rounds", "1"]
     elif options.full:
         speed, scan = [], []
@@ -52,7 +53,7 @@ def parts(options: argparse.Namespace) -> dict[str, list[str]]:
     labelled = faces.labelled_media()
     if labelled is not None and not options.quick:
         some = [str(labelled.parent), "--step", "8", "--frames", "2"]
-        asked |= {"adaptive": [str(labelled.parent)], "agreement": some}
+        asked |= {"adaptive": [str(labelled.parent), *write], "agreement": some}
     return asked
 
 
@@ -66,7 +67,8 @@ def rows() -> Iterator[Cells]:
     if workers.KEPT.exists():
         for each in json.loads(workers.KEPT.read_text()):
             yield from _of_workers(workers.Line(**each))
-    on_gpu = "see above" if torch.cuda.is_available() else "not measured"
+    yield _of_adaptive()
+    on_gpu = "see above" if torch.cuda.is_available() else "not measured: none here"
     yield ("a GPU, end to end", "MTCNN and batch 1 on it", "", "", on_gpu, "10x", "")
 
 
@@ -123,6 +125,32 @@ def _of_workers(line: workers.Line) -> Iterator[Cells]:
         against = f"1, storage {line.storage}"
         share = f"cores {line.cores_share:.0%}"
         yield (f"{line.workers} workers", against, rate, "", f"{line.ratio:.2f}x", share, "")
+
+
+def _of_adaptive() -> Cells:
+    """Frames beside all that it may take; asked for is an area under the curve that is no less."""
+    if not adaptive.KEPT.exists():
+        why = "needs labelled media, in DEEPSWEEP_MEDIA" if faces.labelled_media() is None else ""
+        return (
+            "adaptive sampling",
+            "uniform:32",
+            "",
+            "",
+            "not measured",
+            why or "--only adaptive",
+            "",
+        )
+    found = adaptive.Outcome(**json.loads(adaptive.KEPT.read_text()))
+    areas = f"AUC {found.auc:.3f}, {found.whole_auc:.3f}"
+    return (
+        f"frames, {found.plan}, {found.films} films",
+        found.whole_plan,
+        str(found.frames),
+        str(found.all_frames),
+        f"{found.saved:.0%} saved",
+        f"{areas} {timing.mark(found.auc >= found.whole_auc)}",
+        "",
+    )
 
 
 def table() -> None:

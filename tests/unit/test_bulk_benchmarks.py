@@ -106,6 +106,24 @@ def test_the_last_table_has_a_row_for_everything_that_was_kept(
         path.write_text(json.dumps({str(each): asdict(a_run(each)) for each in items}))
         monkeypatch.setattr(module, "KEPT", path)
     monkeypatch.setattr(bench.workers, "KEPT", tmp_path / "none.json")
+    monkeypatch.setattr(bench.adaptive, "KEPT", tmp_path / "adaptive.json")
+    assert "not measured" in next(row for row in bench.rows() if row[0] == "adaptive sampling")
+    outcome = bench.adaptive.Outcome(
+        plan="adaptive:8-32",
+        whole_plan="uniform:32",
+        films=2,
+        frames=48,
+        all_frames=64,
+        repeats=0,
+        auc=0.7,
+        whole_auc=0.75,
+        changed=0,
+        opposed=0,
+    )
+    bench.adaptive.KEPT.write_text(json.dumps(asdict(outcome)))
+    (seen,) = (row for row in bench.rows() if row[0].startswith("frames, adaptive"))
+    assert "25% saved" in seen
+    assert "✗" in seen[5]
     parts = [cells[0] for cells in bench.rows()]
     assert parts[0] == "overlap, 1,000 pictures"
     assert "CPU ms an item of 9,000" in parts
