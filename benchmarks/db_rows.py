@@ -1,10 +1,11 @@
 """What recording an item costs: rows a second for films of 16 frames with one face each.
 
-Three ways take turns over the same items on the same server, so that a busy machine slows them
+Four ways take turns over the same items on the same server, so that a busy machine slows them
 alike: one INSERT for each row, as an ORM loop writes them; `db.verdicts.record_result`, which
-sends all of them in one statement; and the same in transactions that do not wait for the disk. The
-server is the embedded one with its durable settings, in a folder of its own that is removed
-afterwards. The other rows of the table are what surrounds a result.
+sends all of them in one statement; the same in transactions that do not wait for the disk; and
+many items in one statement, as a worker writes them in bulk. The server is the embedded one with
+its durable settings, in a folder of its own that is removed afterwards. The other rows of the table
+are what surrounds a result.
 
     python -m benchmarks.db_rows --items 300
 """
@@ -13,11 +14,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import shutil
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,11 +27,14 @@ from rich.table import Table
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from benchmarks.processes import data_folder
+from core.settings import Settings
 from core.vocabulary import DEFAULT_PLAN, MediaKind, Verdict
-from db import documents, embedded, migrations, models, scans, verdicts
+from db import documents, migrations, models, scans, verdicts
 from db.scans import Claim, NewItem, ScanRequest
-from db.session import Database, make_engine
+from db.session import Database, connect
 from db.tables import FaceScore, FrameVerdict, TrackScore, VerdictRow
+from worker.writer import BATCH
 
 FRAMES = 16
 #: verdict, track, frames and faces; the update of the item not counted.
@@ -102,23 +104,39 @@ class Bench:
         return claims
 
 
-Record = Callable[[Database, Claim, verdicts.NewResult], None]
+Judged = tuple[Claim, verdicts.NewResult]
+Record = Callable[[Database, Sequence[Judged]], None]
 
 
-def recorded(database: Database, claim: Claim, result: verdicts.NewResult) -> None:
+def recorded(database: Database, judged: Sequence[Judged]) -> None:
     """As the code writes it, each result on disk before the next."""
-    with database.transaction() as session:
-        assert verdicts.record_result(session, claim, result)
+    for claim, result in judged:
+        with database.transaction() as session:
+            assert verdicts.record_result(session, claim, result)
 
 
-def recorded_without_waiting(database: Database, claim: Claim, result: verdicts.NewResult) -> None:
-    """As workers write it."""
-    with database.transaction(wait_for_disk=False) as session:
-        assert verdicts.record_result(session, claim, result)
+def recorded_without_waiting(database: Database, judged: Sequence[Judged]) -> None:
+    """As workers write what somebody waits for."""
+    for claim, result in judged:
+        with database.transaction(wait_for_disk=False) as session:
+            assert verdicts.record_result(session, claim, result)
 
 
-def row_by_row(database: Database, claim: Claim, result: verdicts.NewResult) -> None:
+def recorded_together(database: Database, judged: Sequence[Judged]) -> None:
+    """As workers write in bulk."""
+    for start in range(0, len(judged), BATCH):
+        part = judged[start : start + BATCH]
+        with database.transaction(wait_for_disk=False) as session:
+            assert len(verdicts.record_results(session, part)) == len(part)
+
+
+def row_by_row(database: Database, judged: Sequence[Judged]) -> None:
     """The same rows, one statement each."""
+    for claim, result in judged:
+        _insert_each(database, claim, result)
+
+
+def _insert_each(database: Database, claim: Claim, result: verdicts.NewResult) -> None:
     with database.transaction() as session:
         assert verdicts.record_result(session, claim, replace(result, frames=(), tracks=()))
         verdict = session.execute(
@@ -137,6 +155,7 @@ WAYS: dict[str, Record] = {
     "one INSERT for each row": row_by_row,
     "record_result": recorded,
     "the same, not waiting for the disk": recorded_without_waiting,
+    f"up to {BATCH} items together": recorded_together,
 }
 BASELINE = "one INSERT for each row"
 
@@ -147,21 +166,14 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=300, help="items for each way (default 300)")
     options = parser.parse_args()
     console = Console()
-    folder = Path(tempfile.mkdtemp(prefix="deepsweep-bench-"))
-    try:
-        with _bench(folder) as bench:
-            _measure(bench, max(1, options.items // ROUNDS), console)
-            _print(bench, console)
-    finally:
-        while embedded.is_running(folder):
-            time.sleep(0.05)
-        shutil.rmtree(folder)
+    with data_folder() as folder, _bench(folder) as bench:
+        _measure(bench, max(1, options.items // ROUNDS), console)
+        _print(bench, console)
 
 
 @contextmanager
 def _bench(folder: Path) -> Iterator[Bench]:
-    server = embedded.use(folder)
-    with Database(make_engine(server.url), server) as database:
+    with connect(Settings(data_dir=folder, database_url=None)) as database:
         migrations.upgrade(database.engine)
         with database.transaction() as session:
             card = {"name": "bench", "version": 1}
@@ -175,11 +187,10 @@ def _measure(bench: Bench, items: int, console: Console) -> None:
         for _ in range(ROUNDS):
             for name, record in WAYS.items():
                 claims = bench.claims(items)
-                for claim in claims:
-                    result = _film(claim)
-                    with bench.cost(name).of(1):
-                        record(bench.database, claim, result)
-                    bar.advance(task)
+                judged = [(claim, _film(claim)) for claim in claims]
+                with bench.cost(name).of(items):
+                    record(bench.database, judged)
+                bar.advance(task, items)
                 _read_back(bench, claims)
 
 
