@@ -1,7 +1,7 @@
 """From the costs of one item, measured here, to a thousand million items: docs/scale.md.
 
     python -m benchmarks.capacity MEDIA                     measure, print the tables
-    python -m benchmarks.capacity MEDIA --save costs.json   and keep the costs
+    python -m benchmarks.capacity MEDIA --save costs.json   and keep the costs (--write: the page)
     python -m benchmarks.capacity --from docs/scale.json    the tables of costs that were kept
 
 Pictures and films under MEDIA are scanned from an S3 server over HTTP with the shipped model; rows
@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import scales, scales_plot, timing
+from benchmarks import marked, scales, scales_plot, timing
 from benchmarks.unit_costs import Costs, ItemCosts
 from benchmarks.unit_rows import queue_costs, row_costs
 from tests.drill.storage import serving
@@ -28,6 +28,7 @@ from tests.integration.s3_fixtures import ENVIRONMENT
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".heic", ".avif", ".bmp", ".tif", ".tiff"}
 _FILMS = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v"}
+_PAGE = Path("docs/scale.md")
 #: Items that a scan begins with before it is measured: the model loads, caches fill.
 _WARM_UP = 8
 
@@ -42,6 +43,8 @@ def main() -> None:
     if options.plot:
         scales_plot.save(costs, options.plot)
     sys.stdout.write(scales.report(costs))
+    if options.write:
+        marked.replace(_PAGE, "costs", [scales.report(costs).strip()])
 
 
 def measured(options: argparse.Namespace) -> Costs:
@@ -94,6 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--films", type=int, default=40)
     parser.add_argument("--save", type=Path, metavar="FILE", help="keep the costs")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/scale.md")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it as well")
     parser.add_argument(
         "--from", dest="kept", type=Path, metavar="FILE", help="costs that were kept"
