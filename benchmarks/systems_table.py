@@ -89,9 +89,23 @@ def keep(measured: Measured, path: Path) -> None:
 
 
 def publish(measured: Measured) -> None:
-    """The figures of the documents and the table of docs/results.md."""
+    """The figures of the documents and the table of docs/results.md.
+
+    Speed that was measured of the same networks stays where none was measured now: a longer
+    training makes no network faster.
+    """
+    if not measured.speed and FIGURES.exists():
+        measured = measured.model_copy(update={"speed": _still_true(read(FIGURES), measured)})
     keep(measured, FIGURES)
     marked.replace(RESULTS, MARK, markdown(measured))
+
+
+def _still_true(known: Measured, now: Measured) -> Speed | None:
+    """The known speed, if it is of the networks that there are now."""
+    before, after = (
+        {(s.name, s.parameters, s.input_px) for s in each.systems} for each in (known, now)
+    )
+    return known.speed if before == after else None
 
 
 # --- markdown ----------------------------------------------------------------------------------
