@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import os
 import signal
 import statistics
@@ -69,7 +70,7 @@ class Waits:
 
 def _row(name: str, waits: Sequence[float]) -> str:
     ranked = sorted(waits)
-    late = ranked[min(len(ranked) - 1, int(0.95 * len(ranked)))]
+    late = ranked[math.ceil(0.95 * len(ranked)) - 1]
     figures = (statistics.median(ranked), late, ranked[-1])
     return f"| {name} | {len(waits)} | " + " | ".join(f"{each:.2f} s" for each in figures) + " |"
 

@@ -38,6 +38,11 @@ def test_the_desk_has_as_many_of_each_kind_and_the_bulk_all_pictures_each_time_o
     assert np.array_equal(*shown)
 
 
+def test_of_twenty_one_may_be_longer() -> None:
+    waits = Waits(decisions=range(1, 21), first=[], idle=[], busy=[], rate=0.0)
+    assert waits.lines(load=0.5)[-1].endswith("| 20 | 10.50 s | 19.00 s | 20.00 s |")
+
+
 def test_what_was_not_waited_for_has_no_row() -> None:
     waits = Waits(decisions=[0.1, 0.3], first=[], idle=[1.0, 2.0, 6.0], busy=[4.0], rate=12.34)
     _, _, decision, idle, busy = waits.lines(load=0.5)
