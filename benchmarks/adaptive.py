@@ -76,8 +76,8 @@ class Outcome:
         """All of it in words."""
         return (
             f"{self.saved:.0%} of the frames saved; {self.repeats / self.all_frames:.1%} of all"
-            f" show what the one beside shows; {self.changed} verdicts differ, {self.opposed}"
-            " between real and fake"
+            f" show what the one beside shows; verdicts that differ: {self.changed}, between real"
+            f" and fake: {self.opposed}"
         )
 
 

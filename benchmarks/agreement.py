@@ -116,10 +116,11 @@ def summary(found: Sequence[Pair]) -> str:
         {pair.exact.judgement.verdict, pair.fast.judgement.verdict} == {Verdict.REAL, Verdict.FAKE}
         for pair in found
     )
+    changed = sum(pair.differs for pair in found)
     return (
         f"{len(found)} media, {len(apart)} with a face: scores differ by {apart.mean():.4f} on "
         f"average, {np.quantile(apart, 0.95):.3f} in one of twenty, {apart.max():.3f} at most; "
-        f"{sum(pair.differs for pair in found)} verdicts differ, {opposed} between real and fake"
+        f"verdicts that differ: {changed}, between real and fake: {opposed}"
     )
 
 
