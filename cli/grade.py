@@ -54,8 +54,10 @@ def _show(found: Grades) -> None:
 
     from cli.text import console
     from training import evaluation, graded
+    from training.evaluation_page import head
 
-    figures = Table("medium", "source", "real", "fake", "no face", *graded.SHOWN)
+    heads = map(head, graded.SHOWN)
+    figures = Table("medium", "source", "real", "fake", "no face", *heads)
     for row in evaluation.rows(found.evaluations, graded.SHOWN):
         figures.add_row(*row)
     outcomes = Table("label", "outcome", "media", title="What they were called")

@@ -141,9 +141,10 @@ def _print(evaluations: list[Evaluation]) -> None:
 
     from cli.text import console
     from training.evaluation import rows
+    from training.evaluation_page import head
 
     for on in dict.fromkeys(one.on for one in evaluations):
-        table = Table("medium", "source", "real", "fake", "no face", *SHOWN, title=on)
+        table = Table("medium", "source", "real", "fake", "no face", *map(head, SHOWN), title=on)
         for row in rows([one for one in evaluations if one.on == on], SHOWN):
             table.add_row(*row)
         console().print(table)

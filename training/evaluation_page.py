@@ -100,7 +100,7 @@ def render(report: Report, *, thumbnail: Thumbnail | None = None) -> str:
         models=report.models,
         curves=[(one.called, drawn) for one in report.models if (drawn := _curves(one))],
         figures=FIGURES,
-        heads=HEADS,
+        head=head,
         glance_figures=GLANCE,
         glance=list(_glance(report)),
         differences=differences(report),
@@ -128,6 +128,11 @@ def _packed(image: Pixels) -> str:
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)[..., ::-1]
     _, packed = cv2.imencode(".webp", small, [cv2.IMWRITE_WEBP_QUALITY, 70])
     return "data:image/webp;base64," + base64.b64encode(packed.tobytes()).decode("ascii")
+
+
+def head(figure: str) -> str:
+    """What a column with that figure is called."""
+    return HEADS.get(figure, figure.replace("_", " "))
 
 
 # --- the tables of the top ------------------------------------------------------------------------
