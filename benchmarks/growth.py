@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks import bulk, marked
@@ -52,14 +53,17 @@ def tenths(run: Run) -> tuple[float, float]:
 
 
 def _rate(run: Run, start: float, stop: float) -> float:
-    (begin_s, begin), (end_s, end) = (_moment(run, share * run.done) for share in (start, stop))
-    return (end - begin) / max(1e-3, end_s - begin_s)
+    begin_s, end_s = (_seconds(run, share * run.done) for share in (start, stop))
+    return (stop - start) * run.done / max(1e-3, end_s - begin_s)
 
 
-def _moment(run: Run, items: float) -> tuple[float, float]:
-    """Seconds until so many items were done, and how many exactly."""
+def _seconds(run: Run, items: float) -> float:
+    """Until so many items were done. They are written by the dozen: between two moments, evenly."""
     points = [(0.0, 0), *run.progress]
-    return next((point for point in points if point[1] >= items), points[-1])
+    for (early_s, early), (late_s, late) in pairwise(points):
+        if late >= items:
+            return early_s + (late_s - early_s) * (items - early) / max(1, late - early)
+    return points[-1][0]
 
 
 def verdict(runs: Sequence[Run]) -> str:
