@@ -118,7 +118,14 @@ def test_what_is_judged_already_is_known_by_its_recipe(tmp_path: Path):
         plan = fold_plan(BASE, STUDY.fold[-1]) if "ciplab" in name else plan_of(STUDY, BASE, name)
         (tmp_path / folder_of(name, plan)).mkdir()
         (tmp_path / folder_of(name, plan) / "judged.json").write_text("{}")
-    told = ("recipe", "two seeds", "ciplab photoshop", "SAM", "labelled + made", "FF++ clips and stills")
+    told = (
+        "recipe",
+        "two seeds",
+        "ciplab photoshop",
+        "SAM",
+        "labelled + made",
+        "FF++ clips and stills",
+    )
     assert [runs.has(name) for name in told] == [True] * 3 + [False] * 3
     longer = replace(runs, base=base_of(STUDY, "default", steps=3))
     assert not longer.has("recipe")
