@@ -36,6 +36,9 @@ COMMANDS = {
     "train": LazyCommand(
         module="cli.train", attribute="train", help="Train a model from a recipe."
     ),
+    "combine": LazyCommand(
+        module="cli.train", attribute="combine", help="Make one model of several trained ones."
+    ),
     "search": LazyCommand(
         module="cli.experiments",
         attribute="search",

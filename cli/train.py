@@ -108,6 +108,63 @@ def train(
         click.echo(f"{card.reference} is in {out / 'model'}; its curves in {out / 'curves.png'}")
 
 
+@click.command(
+    epilog="Exit status: 0 made, 1 failed, 2 wrong usage, 130 interrupted.",
+)
+@click.argument(
+    "runs_of",
+    metavar="RUN RUN...",
+    nargs=-1,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+)
+@training.data_options
+@click.option("--out", type=options.FOLDER, required=True, help="Folder of the run that is made.")
+@click.option("--name", required=True, help="Of the model made.")
+@click.option(
+    "--number",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Of the version: the model is NAME@NUMBER.",
+)
+@options.json_flag("Print the model's card as JSON.")
+def combine(
+    runs_of: tuple[Path, ...],
+    data: Path | None,
+    snapshot: str | None,
+    cache: Path | None,
+    out: Path,
+    name: str,
+    number: int,
+    as_json: bool,
+) -> None:
+    """Make one model of several finished RUNs: it says the mean of what they say.
+
+    The runs must cut crops alike and have held out the same media: on those the ensemble is
+    calibrated. A face costs as much as with all of its members.
+
+    \b
+    Examples:
+      deepsweep combine runs/one runs/two --data ../data --out runs/both --name both
+    """
+    from training import combining, release, runs
+
+    called = release.checked_name(name)
+    kept = training.cache_folder(cache)
+    plan = combining.combine(runs_of, out)
+    asked = runs.Asked(
+        recipe=plan.name, out=out, cache=kept, data=data, frozen=training.frozen(snapshot, kept)
+    )
+    with training.bar("combining") as progress:
+        training.begin(progress, "judging")
+        card = _release(asked, runs.origin(asked), called, number, progress)
+    if as_json:
+        click.echo(card.model_dump_json(indent=2))
+    else:
+        _print(list(card.evaluations))
+        click.echo(f"{card.reference} is in {out / 'model'}")
+
+
 def _release(
     asked: Asked,
     origin: Origin,

@@ -15,6 +15,7 @@ from core.errors import UnknownArchitecture
 from detector.architectures import (
     che,
     efficientnet_lite,
+    ensembles,
     hansson,
     mobilenet,
     salpekar,
@@ -28,7 +29,16 @@ __all__ = ["Architecture", "Option", "architectures", "build", "find", "table"]
 
 _REGISTRY: dict[str, Architecture] = {
     architecture.name: architecture
-    for family in (mobilenet, efficientnet_lite, salpekar, hansson, torlapati, spagnola, che)
+    for family in (
+        mobilenet,
+        efficientnet_lite,
+        ensembles,
+        salpekar,
+        hansson,
+        torlapati,
+        spagnola,
+        che,
+    )
     for architecture in family.ARCHITECTURES
 }
 

@@ -14,9 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deepsweep import cli
-from detector import artifact
+from detector import architectures, artifact
 from detector.score import Scorer
-from training import calibrate, crops, evaluation
+from training import calibrate, checkpoint, crops, evaluation
 from training.judging import judge_media
 
 pytestmark = pytest.mark.data
@@ -52,6 +52,7 @@ weight_decay = 0.01
 steps = 4
 warm_up_steps = 1
 """
+MEMBERS = ("mobilenet-v2", "efficientnet-lite0")
 VIEWS = """
 [[input.views]]
 margin = 0.04
@@ -162,6 +163,43 @@ def test_a_finished_run_is_released_again_with_other_views(
     judged = list(judge_media(media, data / "train", Scorer(module, after)))
     fitted = calibrate.fit(judged)
     assert (fitted.calibration, fitted.operating) == (after.calibration, after.operating)
+
+
+def test_two_finished_runs_are_combined_into_one_model(
+    trained: tuple[Path, Result], data: Path, tmp_path: Path
+):
+    members = [untrained(trained[0], tmp_path / name, name) for name in MEMBERS]
+    arguments = [
+        "combine",
+        *map(str, members),
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path / "both"),
+    ]
+    result = CliRunner().invoke(
+        cli, [*arguments, "--name", "both", "--json"], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    _, card = artifact.load(tmp_path / "both" / "model")
+    assert json.loads(result.stdout) == json.loads(card.model_dump_json())
+    assert (card.reference, card.options) == ("both@1", {"members": "+".join(MEMBERS)})
+    assert {(each.on, each.medium) for each in card.evaluations} >= {
+        ("held-out", "image"),
+        ("dev", "video"),
+    }
+
+
+def untrained(run: Path, folder: Path, architecture: str) -> Path:
+    """A run like `run`, of another network with random weights."""
+    shutil.copytree(run / "checkpoint", folder / "checkpoint")
+    shutil.copy(run / "split.json", folder)
+    plan = json.loads((run / "recipe.json").read_text())
+    plan["network"] |= {"architecture": architecture, "options": {}}
+    (folder / "recipe.json").write_text(json.dumps(plan))
+    state = architectures.build(architecture).state_dict()
+    checkpoint.write_tensors(folder / "best.safetensors", state)
+    return folder
 
 
 def test_held_out_media_never_trained(trained: tuple[Path, Result], data: Path):

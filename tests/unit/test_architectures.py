@@ -24,8 +24,8 @@ def test_the_default_network_gives_one_logit_a_crop_and_a_gradient_for_every_wei
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2"])
-def test_efficientnet_lite_has_the_parameters_that_are_listed_and_learns_with_all_of_them(
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "efficientnet-lite2", "mean-logit"])
+def test_a_network_has_the_parameters_that_are_listed_and_learns_with_all_of_them(
     name: str,
 ):
     module = architectures.build(name)
