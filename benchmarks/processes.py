@@ -45,7 +45,10 @@ def server_s(settings: Settings) -> float:
     total = 0.0
     server = psutil.Process(int(pid_file.read_text().split()[0]))
     for process in (server, *server.children(recursive=True)):
-        times = process.cpu_times()
+        try:
+            times = process.cpu_times()
+        except psutil.NoSuchProcess:  # a session that has ended since it was listed
+            continue
         total += times.user + times.system
         if process == server:  # sessions that have ended
             total += times.children_user + times.children_system
