@@ -52,13 +52,7 @@ SHOWN = ("auc", "accuracy", "recall_at_fpr_5", "log_loss", "calibration_error", 
 @click.option("--fetch", is_flag=True, help="Download pretrained weights that are missing.")
 @training.machine_options
 @click.option("--name", help="Of the model made.  [default: the recipe's]")
-@click.option(
-    "--number",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Of the version: the model is NAME@NUMBER.",
-)
+@training.number_option
 @options.json_flag("Print the model's card as JSON.")
 def train(
     data: Path | None,
@@ -120,13 +114,7 @@ def train(
 @training.data_options
 @click.option("--out", type=options.FOLDER, required=True, help="Folder of the run that is made.")
 @click.option("--name", required=True, help="Of the model made.")
-@click.option(
-    "--number",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="Of the version: the model is NAME@NUMBER.",
-)
+@training.number_option
 @options.json_flag("Print the model's card as JSON.")
 def combine(
     runs_of: tuple[Path, ...],

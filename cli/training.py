@@ -86,6 +86,17 @@ def data_options(function: Function) -> Function:
     return function
 
 
+def number_option(function: Function) -> Function:
+    """--number."""
+    return click.option(
+        "--number",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Of the version: the model is NAME@NUMBER.",
+    )(function)
+
+
 def machine_options(function: Function) -> Function:
     """--device, --precision, --workers and --threads."""
     for option in (

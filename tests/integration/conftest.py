@@ -27,7 +27,7 @@ from tests.integration.s3_fixtures import (
     s3_server,
     s3_settings,
 )
-from tests.integration.scan_fixtures import model, model_folder, scan_settings
+from tests.integration.scan_fixtures import model, model_folder, scan_settings, two_folders
 from tests.integration.service_fixtures import (
     parts,
     redis_client,
@@ -64,4 +64,5 @@ __all__ = [
     "session",
     "short_folder",
     "stranger",
+    "two_folders",
 ]

@@ -48,3 +48,19 @@ def scan_settings(database_url: str, tmp_path: Path) -> Settings:
         decode_workers=1,
         frame_batch=4,
     )
+
+
+@pytest.fixture(scope="module")
+def two_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two versions of a small network with other weights."""
+    folders = []
+    for number in (1, 2):
+        folder = tmp_path_factory.mktemp("version")
+        torch.manual_seed(number)
+        network = architectures.build("spagnola-tuned")
+        small = {"size_px": 64, "crop_margin": 0.2, "mean": (0.5,) * 3, "std": (0.5,) * 3}
+        described = card(name="small", version=number, architecture="spagnola-tuned")
+        described = type(described).model_validate(described.model_dump() | {"input": small})
+        artifact.save(folder, network, described)
+        folders.append(folder)
+    return folders

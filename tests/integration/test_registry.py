@@ -9,10 +9,8 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -25,13 +23,9 @@ from db import models, registry, requests
 from db.session import Database
 from db.tables import AuditEvent, ModelVersion
 from deepsweep import cli
-from detector import architectures, artifact
-from detector.preprocess import FromCrops
-from detector.spec import Card, View
+from detector import artifact
 from tests.conftest import REPOSITORY
 from tests.integration import db_rows as rows
-from tests.unit.cards import card
-from training import onnx_export
 from training import registry as bytes_of
 from worker import active_model
 
@@ -66,22 +60,6 @@ def shipped(database: Database) -> str:
     with database.transaction() as session:
         made = models.register(session, {"name": "default", "version": 3}, **given)
         return models.get(session, made).reference
-
-
-@pytest.fixture(scope="module")
-def two_folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Two versions of a small network with other weights."""
-    folders = []
-    for number in (1, 2):
-        folder = tmp_path_factory.mktemp("version")
-        torch.manual_seed(number)
-        network = architectures.build("spagnola-tuned")
-        small = {"size_px": 64, "crop_margin": 0.2, "mean": (0.5,) * 3, "std": (0.5,) * 3}
-        described = card(name="small", version=number, architecture="spagnola-tuned")
-        described = type(described).model_validate(described.model_dump() | {"input": small})
-        artifact.save(folder, network, described)
-        folders.append(folder)
-    return folders
 
 
 def champions(database: Database) -> list[str]:
@@ -378,45 +356,6 @@ def test_the_commands_register_promote_list_roll_back_and_export(
     assert states == {"small@1": "champion", "small@2": "retired"}
     run("export", "small@1", str(tmp_path / "copy"))
     assert artifact.load(tmp_path / "copy")[1].reference == "small@1"
-
-
-@pytest.fixture(scope="module")
-def onnx_program(two_folders: list[Path]) -> Any:
-    """The first version as torch exports it: once, since that takes seconds."""
-    for library in ("onnx", "onnxruntime", "onnxscript"):
-        pytest.importorskip(library, reason="the `export` extra is not installed")
-    module, described = artifact.load(two_folders[0])
-    network = FromCrops(module, described.input).eval()
-    return onnx_export.traced(network, np.zeros((2, 64, 64, 3), np.uint8))
-
-
-def test_an_onnx_file_gives_the_scores_of_torch(
-    two_folders: list[Path], tmp_path: Path, onnx_program: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import onnx
-
-    monkeypatch.setattr(onnx_export, "traced", lambda *_: onnx_program)
-    out = tmp_path / "small.onnx"
-    result = CliRunner().invoke(cli, ["models", "export", str(two_folders[0]), str(out), "--onnx"])
-    assert result.exit_code == 0, result.output
-    assert "apart in score" in result.stdout
-    metadata = {each.key: each.value for each in onnx.load(out).metadata_props}
-    written = artifact.read_card(two_folders[0])
-    assert json.loads(metadata["deepsweep_card"]) == json.loads(written.model_dump_json())
-    # A card from before there were views says nothing of them: one plain crop.
-    assert "views" not in json.loads((two_folders[0] / artifact.CARD_FILE).read_text())["input"]
-    read = Card.model_validate_json(metadata["deepsweep_card"])
-    assert read.input.shown == (View(margin=0.2),)
-
-
-def test_an_onnx_file_with_other_scores_is_not_kept(
-    two_folders: list[Path], tmp_path: Path, onnx_program: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The first version's network under the second one's card.
-    monkeypatch.setattr(onnx_export, "traced", lambda *_: onnx_program)
-    with pytest.raises(ModelCorrupt, match="nothing was written"):
-        onnx_export.export(two_folders[1], tmp_path / "small.onnx")
-    assert not (tmp_path / "small.onnx").exists()
 
 
 def test_the_schema_of_the_card_is_current() -> None:
