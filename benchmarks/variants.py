@@ -8,8 +8,9 @@
 of passes over crops (half the steps, where each makes two) and is judged on sources that none of
 them saw: those that the recipe holds out, and `dev`. A difference is of the same media under the
 same bootstrap draws, groups drawn together.
-Folds hold out one training source more each and are judged on it: leave-one-source-out. What is
-done already is kept below --out; one variant takes about five minutes of two cores.
+Folds hold out one training source more each and are judged on it: leave-one-source-out. Further
+lines train the recipe on less of the data. What is done already is kept below --out; one line takes
+about five minutes of two cores.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,10 @@ from platformdirs import user_cache_dir
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import nn
 
-from benchmarks import variants_plot, variants_study, variants_table
-from benchmarks.variants_study import Fold, Study, fold_plan, folder_of, plan_of
-from benchmarks.variants_table import Judged
+from benchmarks import variants_amount, variants_plot, variants_study, variants_table
+from benchmarks.variants_amount import Point
+from benchmarks.variants_study import Fold, Less, Study, fold_plan, folder_of, plan_of
+from benchmarks.variants_table import BASE, Judged
 from cli.outputs import replacing
 from core.vocabulary import MediaKind
 from training import machine, split, train, validation
@@ -54,8 +56,8 @@ def main() -> None:
     machine.set_up(options.threads)
     study = variants_study.read()
     base = variants_study.base_of(study, options.recipe, options.steps)
-    wanted = set(options.only) or {*study.variants, *(fold.name for fold in study.fold)}
-    unknown = wanted - set(study.variants) - {fold.name for fold in study.fold}
+    wanted = set(options.only) or set(study.names)
+    unknown = wanted - set(study.names)
     if unknown:
         raise SystemExit(f"{variants_study.NAMED} has no {', '.join(sorted(unknown))}.")
     runs = Runs(study=study, base=base, out=options.out,
@@ -64,11 +66,21 @@ def main() -> None:
         wanted = {name for name in wanted if runs.has(name)}
     judged = {name: runs.variant(name) for name in study.variants if name in wanted}
     folds = {fold.name: runs.fold(fold) for fold in study.fold if fold.name in wanted}
-    lines = variants_table.markdown(study, judged, folds, Recipe.model_validate(base))
+    points = [runs.less(less) for less in study.less if less.name in wanted]
+    if BASE in judged:
+        points.append(runs.all(judged[BASE]))
+    lines = [
+        *variants_table.markdown(study, judged, folds, Recipe.model_validate(base)),
+        *variants_amount.markdown(points),
+    ]
     print("\n".join(lines))
     if options.write:
+        pictures = [variants_plot.shown()]
         variants_plot.save(study, judged, variants_plot.PICTURE)
-        variants_table.publish([*lines, "", variants_plot.shown()])
+        if len(points) > 1:
+            variants_amount.save(study, points, judged)
+            pictures.append(variants_amount.shown())
+        variants_table.publish([*lines, "", *pictures])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +97,8 @@ class Runs:
         for fold in self.study.fold:
             if fold.name == name:
                 return _kept(_of_fold(fold), fold_plan(self.base, fold), self.out).exists()
+        if name in {less.name for less in self.study.less}:
+            return _kept(name, Recipe.model_validate(self.base), self.out).exists()
         if self.study.variants[name].of:
             return all(self.has(each) for each in self.study.variants[name].of)
         return _kept(name, plan_of(self.study, self.base, name), self.out).exists()
@@ -113,6 +127,21 @@ class Runs:
             if where.startswith("held-out")
         }  # fmt: skip
 
+    def less(self, less: Less) -> Point:
+        """The recipe on a part of what it learns from."""
+        plan = Recipe.model_validate(self.base)
+        trained = variants_amount.part(self._learned(plan), less)
+        judged = _judged(less.name, plan, self.material, self.out, trained)
+        return variants_amount.point(less, trained, judged)
+
+    def all(self, judged: Judged) -> Point:
+        """The recipe on all that it learns from, for comparison with less."""
+        plan = Recipe.model_validate(self.base)
+        return variants_amount.point(None, self._learned(plan), judged)
+
+    def _learned(self, plan: Recipe) -> tuple[Example, ...]:
+        return split.split(self.material.train, plan.validation, plan.seed).train
+
 
 def mean_of(members: Sequence[Judged]) -> Judged:
     """An ensemble: the mean of its members' logits, each divided by its own spread."""
@@ -131,13 +160,26 @@ def _spread(media: Mapping[str, tuple[int, str, float]]) -> dict[str, float]:
     return {path: logit / scale for path, (_, _, logit) in media.items()}
 
 
-def _judged(name: str, plan: Recipe, material: Material, out: Path) -> Judged:
-    """The variant's logits of all media; from an earlier run where the plan is the same."""
+def _judged(
+    name: str,
+    plan: Recipe,
+    material: Material,
+    out: Path,
+    trained: tuple[Example, ...] | None = None,
+) -> Judged:
+    """The logits of all media; from an earlier run where name and plan are the same.
+
+    `trained` is what to learn from instead of all that the plan leaves for it.
+    """
     kept = _kept(name, plan, out)
     if not kept.exists():
         parts = split.split(material.train, plan.validation, plan.seed)
+        # What is judged does not depend on how much is learned from.
+        held = _held_sources(parts)
+        if trained is not None:
+            parts = replace(parts, train=trained)
         shown = {
-            "held-out": (_held_sources(parts), material.cache / "train"),
+            "held-out": (held, material.cache / "train"),
             "dev": (tuple(thin(material.dev, plan.validation.frames)), material.cache / "dev"),
         }
         module = _trained(name, plan, parts, material, kept.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,12 +48,30 @@ class Fold(_Part):
     sources: tuple[str, ...]
 
 
+class Less(_Part):
+    """The recipe on a share of the sources, or on a share of the groups of every source."""
+
+    of: Literal["sources", "groups"]
+    share: float = Field(gt=0, lt=1)
+
+    @property
+    def name(self) -> str:
+        """As tables and folders call it."""
+        return f"{self.share:.0%} of {'the sources' if self.of == 'sources' else 'every source'}"
+
+
 class Study(_Part):
     """The file."""
 
     base: dict[str, Any]
     part: tuple[Part, ...]
     fold: tuple[Fold, ...] = ()
+    less: tuple[Less, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of everything that can be asked for."""
+        return (*self.variants, *(each.name for each in (*self.fold, *self.less)))
 
     @property
     def variants(self) -> dict[str, Variant]:
@@ -92,7 +110,8 @@ def plan_of(study: Study, base: Mapping[str, Any], name: str) -> Recipe:
 
 def folder_of(name: str, plan: Recipe) -> str:
     """Of the run: its name, and enough of the recipe's hash to tell it from others of the name."""
-    return f"{name.replace(' ', '-').replace(',', '')}-{plan.sha256[:8]}"
+    plain = name.translate(str.maketrans(" ", "-", ",%"))
+    return f"{plain}-{plan.sha256[:8]}"
 
 
 def fold_plan(base: Mapping[str, Any], fold: Fold) -> Recipe:

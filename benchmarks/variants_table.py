@@ -48,11 +48,16 @@ def shown_sets(judged: Mapping[str, Judged]) -> tuple[str, ...]:
     return tuple(where for where in SETS if auc(judged.get(BASE, {}).get(where, {})))
 
 
+def beside(study: Study, judged: Mapping[str, Judged]) -> tuple[str, ...]:
+    """The recipe drawn anew: the variants of its own part that are judged."""
+    parts = [part for part in study.part if BASE in {v.name for v in part.variant}]
+    names = [v.name for part in parts for v in part.variant]
+    return tuple(name for name in names if name != BASE and name in judged)
+
+
 def noise(study: Study, judged: Mapping[str, Judged], where: str) -> float:
     """The largest difference that drawing the recipe anew has made: of the variants beside it."""
-    beside = [part for part in study.part if BASE in {v.name for v in part.variant}]
-    names = {v.name for part in beside for v in part.variant if v.name != BASE} & set(judged)
-    found = [gain(judged[name][where], judged[BASE][where]) for name in names]
+    found = [gain(judged[name][where], judged[BASE][where]) for name in beside(study, judged)]
     return max((abs(apart.value) for apart in found if apart), default=0.0)
 
 

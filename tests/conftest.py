@@ -22,6 +22,24 @@ def media_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _a_cache_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the user's commands kept does not decide a test, and tests leave nothing there.
+
+    Fonts stay where they are: matplotlib looks for them once, and that takes seconds.
+    """
+    kept = {name: os.environ.get(name) for name in ("XDG_CACHE_HOME", "MPLCONFIGDIR")}
+    user = Path(kept["XDG_CACHE_HOME"] or Path.home() / ".cache")
+    os.environ["MPLCONFIGDIR"] = kept["MPLCONFIGDIR"] or str(user / "matplotlib")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    for name, value in kept.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
+
+
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
     """Commands that run inside a test set up logging for a whole process; undo that."""

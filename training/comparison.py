@@ -78,7 +78,8 @@ def _pair(first: Judgements, second: Judgements, kind: MediaKind) -> Pair | None
     # A treatment turns an animated picture into a film and a film never into a still.
     asked = {one.medium.path for one in second.judged} & set(fake)
     before, after = first.scores(kind), second.scores(kind)
-    both = [path for path in before if path in after]
+    # Media end in any order; intervals are drawn by position, and the same set gives the same ones.
+    both = sorted(path for path in before if path in after)
     if not both:
         return None
     labels = np.array([fake[path] for path in both], np.int64)

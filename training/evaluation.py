@@ -210,7 +210,8 @@ def _row(
 def sample_of(media: Sequence[Judged], card: Card, kind: MediaKind, unit: Unit) -> Sample:
     """Labels and calibrated scores of media that have a face, in the unit asked for."""
     labels, scores, clusters = [], [], []
-    for number, judged in enumerate(media):
+    # Media end in any order; intervals are drawn by position, and the same set gives the same ones.
+    for number, judged in enumerate(sorted(media, key=lambda one: one.medium.path)):
         found = _unit_scores(judged, card, kind, unit)
         labels += [judged.fake] * len(found)
         scores += found

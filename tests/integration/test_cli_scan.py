@@ -30,6 +30,8 @@ from tests.integration.db_fixtures import wait_until
 
 ROOT = Path(deepsweep.__file__).parent
 SCHEMA = json.loads((ROOT / "docs" / "item.schema.json").read_text())
+#: Pictures without a face that keep a scan busy for seconds.
+WALLS = 100
 
 Run = Callable[..., Result]
 
@@ -239,8 +241,12 @@ def test_following_judges_what_is_added_until_it_is_stopped(
 def test_ctrl_c_keeps_what_is_finished_and_the_next_run_does_the_rest(
     run: Run, environment: dict[str, str], media: Path, tmp_path: Path
 ) -> None:
-    for number in range(14):
-        Image.new("RGB", (640, 480), (number, 90, 120)).save(media / f"wall-{number:02}.png")
+    # So many that some are left whenever the signal comes: results are written in groups, so the
+    # first line may be late.
+    for number in range(WALLS):
+        Image.new("RGB", (640, 480), (number % 256, number // 256, 120)).save(
+            media / f"wall-{number:03}.png"
+        )
     few_in_hand = {"DEEPSWEEP_ITEMS_AHEAD": "1", "DEEPSWEEP_FRAME_BATCH": "1"}
     arguments = ["scan", str(media), "--model", "test@1", "--json", "-"]
     scanning = subprocess.Popen(
@@ -261,11 +267,11 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_does_the_rest(
     assert scanning.returncode == 130, words
     assert f"Interrupted: {len(finished)} item" in words
     assert "Traceback" not in words
-    assert len(finished) < 18
+    assert len(finished) < WALLS + 4
 
     out = tmp_path / "out.jsonl"
     result = run("scan", media, "--model", "test@1", "--json", out)
     assert result.exit_code == 1
     documents = {each["id"]: each for each in lines(out)}
-    assert len(documents) == 18
+    assert len(documents) == WALLS + 4
     assert {each["id"]: each for each in finished}.items() <= documents.items()

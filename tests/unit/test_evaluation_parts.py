@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from skimage import data
 
-from benchmarks import curve, goals, results
+from benchmarks import goals, results
 from core.errors import UsageError
 from core.vocabulary import DEFAULT_PLAN, MediaKind, SamplingPlan
 from detector.faces import FaceFinder
@@ -257,6 +257,13 @@ def test_a_treatment_that_blurs_the_classes_costs_auc():
     assert pair.difference["auc"].high < 0
 
 
+def test_the_order_in_which_media_end_moves_no_interval():
+    first, other = (of(*media_of(0.7, seed)) for seed in (0, 1))
+    turned = [replace(each, judged=each.judged[::-1]) for each in (first, other)]
+    assert evaluation.figure_rows(turned[0]) == evaluation.figure_rows(first)
+    assert comparison.compare_models(*turned) == comparison.compare_models(first, other)
+
+
 def test_a_face_that_is_lost_is_counted():
     plain = of(judged("images/real/a", 0.0), judged("images/fake/b", 1.0))
     treated = of(judged("images/real/a", 0.0), judged("images/fake/b"), treatment="half")
@@ -331,14 +338,3 @@ def test_results_as_json_hold_every_goal(report: Report):
 
 
 # --- documents ------------------------------------------------------------------------------------
-
-
-# --- the curve ------------------------------------------------------------------------------------
-
-
-def test_a_larger_share_of_the_sources_holds_a_smaller_one_of_both_kinds():
-    media = [(f"fakes {n}", label) for n in range(8) for label in ("fake", "real")]
-    media += [(f"reals {n}", "real") for n in range(4)]
-    shares = [curve.chosen(media, share) for share in (0.1, 0.5, 1.0)]
-    assert [len(part) for part in shares] == [2, 6, 12]
-    assert shares[0] < shares[1] < shares[2]

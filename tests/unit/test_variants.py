@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import variants_plot
+from benchmarks import variants_amount, variants_plot
 from benchmarks.variants import Material, Runs, mean_of
-from benchmarks.variants_study import base_of, fold_plan, folder_of, merged, plan_of, read
+from benchmarks.variants_study import Less, base_of, fold_plan, folder_of, merged, plan_of, read
 from benchmarks.variants_table import BASE as RECIPE
 from benchmarks.variants_table import SETS, auc, gain, markdown, noise, telling
 from core.errors import UsageError
 from detector.spec import Figure
+from tests.unit.training_cache import medium
 from training import recipe
+from training.crops import Example
 from training.recipe import Recipe
 
 STUDY = read()
@@ -223,3 +225,57 @@ def test_a_set_without_fakes_has_no_column():
     judged = {name: dict(told) | {SETS[2]: reals} for name, told in JUDGED.items()}
     lines = markdown(STUDY, judged, {}, Recipe.model_validate(BASE))
     assert f"| variant | | {SETS[0]} | {SETS[1]} | {SETS[3]} |" in lines
+
+
+# --- less to learn from ---------------------------------------------------------------------------
+
+
+def _examples() -> list[Example]:
+    """Eight sources of fakes and reals, four of reals alone; eight groups each."""
+    labels = [(f"fakes {n}", label) for n in range(8) for label in ("fake", "real")]
+    labels += [(f"reals {n}", "real") for n in range(4)]
+    return [
+        _example(f"{source}/{label}/{group}.png", source, f"{source} {group}")
+        for source, label in labels
+        for group in range(8)
+    ]
+
+
+def _example(path: str, source: str, group: str) -> Example:
+    return Example(
+        media=medium(path, source=source, group=group),
+        file=path,
+        frame=0,
+        box=(0.0, 0.0, 9.0, 9.0),
+        landmarks=(),
+        side_px=9,
+        confidence=1.0,
+    )
+
+
+@pytest.mark.parametrize(("of", "sources", "media"), [
+    ("sources", [3, 6, 9], [40, 80, 120]), ("groups", [12, 12, 12], [40, 80, 120]),
+])  # fmt: skip
+def test_a_larger_share_holds_a_smaller_one(of: str, sources: list[int], media: list[int]):
+    parts = [variants_amount.part(_examples(), Less(of=of, share=s)) for s in (0.25, 0.5, 0.75)]
+    points = [variants_amount.point(None, each, {}) for each in parts]
+    assert [each.sources for each in points] == sources
+    assert [each.media for each in points] == media
+    assert set(parts[0]) < set(parts[1]) < set(parts[2]) < set(_examples())
+    assert all(len({e.fake for e in each}) == 2 for each in parts)
+
+
+def test_the_curve_tells_each_part_and_all_of_it(tmp_path: Path):
+    points = [
+        variants_amount.Point(less=less, sources=n, media=10 * n, judged=JUDGED[RECIPE])
+        for n, less in enumerate((*STUDY.less, None), start=1)
+    ]
+    lines = [line for line in variants_amount.markdown(points) if line.startswith("|")]
+    assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == [
+        *(less.name for less in STUDY.less),
+        "all",
+    ]
+    for name in ("one.svg", "two.svg"):
+        variants_amount.save(STUDY, points, JUDGED, tmp_path / name)
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert not list(variants_amount.markdown(points[-1:]))
