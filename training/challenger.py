@@ -25,6 +25,7 @@ from training import (
     batches,
     blending,
     calibrate,
+    division,
     evaluation,
     fitting,
     gate,
@@ -56,7 +57,7 @@ class Material:
     folder: Path
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
-    #: Held out for the gate: persons that reviewers labelled.
+    #: Held out for the gate: persons that reviewers labelled; look-alikes are of one group.
     flagged: tuple[Example, ...]
     #: By the name of each golden set.
     golden: Mapping[str, tuple[Example, ...]]
@@ -78,7 +79,7 @@ class Material:
             folder=folder,
             train=examples(Split.TRAIN),
             validation=examples(Split.VALIDATION),
-            flagged=examples(Split.TEST, flagged=True),
+            flagged=division.joined(examples(Split.TEST, flagged=True), folder),
             golden={
                 name: tuple(piece.example for piece in found) for name, found in golden_sets.items()
             },

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from core.vocabulary import Label, Split
 from training import crops, likeness
+from training.crops import Example
 from training.likeness import Looks
 from training.material import Piece
 
@@ -88,6 +89,26 @@ def drawn(group: str) -> Split:
     if share < HELD_OUT:
         return Split.TEST
     return Split.VALIDATION if share < HELD_OUT + VALIDATION else Split.TRAIN
+
+
+def joined(examples: Sequence[Example], folder: Path) -> tuple[Example, ...]:
+    """The examples, those that show the same picture under one group's name.
+
+    A bootstrap draws groups: a picture that was posted ten times is one witness and not ten.
+    `folder` is where the examples' files lie.
+    """
+    looks = [likeness.look(crops.load_crop(folder, one)) for one in examples]
+    union = _Union(len(examples))
+    first: dict[str, int] = {}
+    for number, one in enumerate(examples):
+        union.join(first.setdefault(one.media.group, number), number)
+    for one_number, other in likeness.near_duplicates(looks, looks):
+        union.join(one_number, other)
+    names = [examples[union.root(number)].media.group for number in range(len(examples))]
+    return tuple(
+        replace(one, media=replace(one.media, group=name))
+        for one, name in zip(examples, names, strict=True)
+    )
 
 
 # --- helpers ------------------------------------------------------------------------------------

@@ -149,6 +149,20 @@ def test_nothing_of_a_golden_set_is_learnt_from(tmp_path: Path) -> None:
     assert (set(splits(divided)), divided.golden) == ({102}, 2)
 
 
+@pytest.mark.parametrize(
+    ("shared", "pictures_of", "groups"),
+    [({}, [1, 2, 3, 1, 4, 2], 4), ({"person": "Ada"}, [1, 2, 3, 4, 5, 6], 1), ({}, None, 6)],
+)
+def test_what_looks_the_same_is_one_witness_at_the_gate(
+    tmp_path: Path, shared: dict[str, object], pictures_of: list[int] | None, groups: int
+) -> None:
+    made = pieces(tmp_path, [row(number, **shared) for number in range(1, 7)], pictures_of)
+    told = [piece.example for piece in made]
+    found = division.joined(told, tmp_path)
+    assert len({one.media.group for one in found}) == groups
+    assert [one.media.path for one in found] == [one.media.path for one in told]
+
+
 def test_a_long_track_is_thinned_evenly() -> None:
     frames = [row(number, frame_index=number).crop for number in range(24)]
     kept = [crop.frame_index for crop in material.thin(frames, 8)]
