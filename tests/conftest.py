@@ -9,8 +9,16 @@ from pathlib import Path
 
 import pytest
 import pytest_socket
+from hypothesis import HealthCheck, settings
 
 REPOSITORY = Path(__file__).parent.parent
+
+# A busy machine is no fault of the code: no time limit on an example. The same examples each time,
+# so that a change is what makes a test fail; other ones with --hypothesis-profile=default.
+settings.register_profile(
+    "same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")
