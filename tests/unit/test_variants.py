@@ -30,6 +30,7 @@ TRAINED = [variant.name for variant in STUDY.variants.values() if not variant.of
 SHIPPED = {
     "default": "58f39399f425",
     "default-longer": "4bd3ed3848cc",
+    "default-lite": "ce71d7d833ac",
     "retrain": "edb9746169e0",
     "self-blend": "e6945dbfa26a",
 }
