@@ -14,6 +14,7 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from benchmarks.variants_study import Less, Study
 from benchmarks.variants_table import (
@@ -151,5 +152,8 @@ def _column(axes: Axes, points: Sequence[Point], where: str, seeds: Sequence[flo
     axes.plot([points[-1].media] * len(seeds), seeds, "o", color="black", fillstyle="none")
     axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=8, which="both")
