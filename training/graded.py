@@ -121,7 +121,10 @@ def _evaluations(graded: Sequence[Graded], on: str) -> Iterator[Evaluation]:
 
 
 def _evaluation(members: Sequence[Graded], on: str, kind: str, source: str) -> Evaluation:
-    usable = [one for one in members if one.score is not None]
+    # A scan's lines come as items end; intervals are drawn by position.
+    usable = sorted(
+        (one for one in members if one.score is not None), key=lambda one: one.medium.path
+    )
     labels = np.array([one.medium.label == "fake" for one in usable], np.int64)
     return Evaluation(
         on=on,

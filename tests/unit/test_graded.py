@@ -77,6 +77,23 @@ def test_joins_by_path_and_measures_each_medium(labelled: Path) -> None:
     assert found.missing == ("videos/five.mp4",)
 
 
+def test_the_order_in_which_items_ended_moves_no_interval(tmp_path: Path) -> None:
+    names = [f"images/a/{number:02}.jpg" for number in range(24)]
+    rows = [
+        f"{name},{('real', 'fake')[number % 2]},k,g,{name},s,c,l,1,x,\n"
+        for number, name in enumerate(names)
+    ]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "labels.csv").write_text(HEADER + "".join(rows))
+    lines = [
+        line(f"s3://b/{name}", score=(number * 7 % 24) / 24) for number, name in enumerate(names)
+    ]
+    first, turned = (
+        grade(results(tmp_path / "set", *order), tmp_path / "set") for order in (lines, lines[::-1])
+    )
+    assert first.evaluations == turned.evaluations
+
+
 def test_a_failed_item_counts_by_its_code_and_has_no_score(labelled: Path) -> None:
     failed = line(
         "file:///x/videos/five.mp4",

@@ -54,6 +54,9 @@ KEPT = {
     "random weights": "5c223216",
     "EfficientNet-B0": "f296bcad",
     "Meso-sized": "695884fb",
+    "noise residuals": "363dcf3c",
+    "triplets first": "bc2adf6f",
+    "distilled": "5bda81eb",
 }
 KEPT_FOLDS = {
     "inswapper_128 of MaxMassi": "764cfbb2",
